@@ -1,0 +1,41 @@
+# Two commands matter: `make train` and `make test`. Each sets up its own virtual environment first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+WORKERS ?= 2
+SHELL  := /bin/bash
+
+.PHONY: help train test learn check readme docs pretrain clean
+help:      ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/ready: requirements.txt settings.ini setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet -c requirements.txt -e ".[dev]"
+	touch $@
+
+train: $(VENV)/ready ## train a reward model and tune the small GPT-2 with PPO; options in ARGS="--seed 1"
+	$(BIN)/rlhf-train $(ARGS)
+
+test: $(VENV)/ready ## run every notebook, then tests/
+	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n_workers $(WORKERS) --timing
+	$(BIN)/pytest -q tests
+
+learn: $(VENV)/ready ## open the course in JupyterLab
+	$(BIN)/jupyter lab nbs/index.ipynb
+
+check: $(VENV)/ready ## modules match notebooks, notebooks are clean, README matches index.ipynb
+	$(BIN)/python .ci/check.py
+
+readme: $(VENV)/ready ## write README.md from nbs/index.ipynb
+	$(BIN)/python .ci/readme.py
+
+docs: $(VENV)/ready ## build the site into _docs
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python .ci/docs.py
+
+pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS
+	$(BIN)/rlhf-pretrain $(ARGS)
+
+clean:     ## remove what was built
+	rm -rf _proc _docs build *.egg-info

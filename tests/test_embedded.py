@@ -1,0 +1,27 @@
+"The model that ships: its size, its form, and how well it predicts reviews that it was not trained on."
+from pathlib import Path
+from rlhf_nbdev.agent import load_model
+from rlhf_nbdev.dataset import load_reviews, split_reviews
+from rlhf_nbdev.pretrain import bits_per_char, pretraining_texts
+
+FOLDER = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
+
+
+def test_ships_small_and_without_pickle():
+    files = [p for p in FOLDER.iterdir() if p.is_file()]
+    assert sum(p.stat().st_size for p in files) <= 16e6
+    assert {p.suffix for p in files} <= {'.safetensors', '.json', '.md'}
+    assert (FOLDER/'README.md').exists()
+
+
+def test_bits_per_character_on_held_out_reviews():
+    model, tokenizer = load_model()
+    held_out = split_reviews(load_reviews())[1].text.tolist()
+    assert len(held_out) == 2867
+    assert bits_per_char(model, tokenizer, held_out[::6]) < 1.68
+
+
+def test_held_out_reviews_are_not_pretrained_on():
+    texts, held_out = pretraining_texts()
+    assert not set(texts) & set(held_out)
+    assert len(texts) == 22_050

@@ -1,0 +1,94 @@
+"The command, run as a user runs it, on settings small enough for a test."
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pytest
+
+COMMAND = [str(Path(sys.executable).parent/'rlhf-train')]
+SMALL = ['--updates', '2', '--batch_size', '8', '--reward_pairs', '64', '--eval_prompts', '16', '--response_length', '6', '--epochs', '1']
+
+
+def run(*options, **kwargs): return subprocess.run(COMMAND + list(map(str, options)), capture_output=True, text=True, timeout=300, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp('runs')/'one'
+    result = run(*SMALL, '--out', path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return path
+
+
+def test_leaves_what_it_promises(folder):
+    rows = [json.loads(line) for line in open(folder/'metrics.jsonl')]
+    assert [row['update'] for row in rows] == [1, 2]
+    samples = [json.loads(line) for line in open(folder/'samples.jsonl')]
+    assert len(samples) == 16 and {'prompt', 'before', 'after', 'score_before', 'score_after'} <= samples[0].keys()
+    assert json.loads((folder/'config.json').read_text())['rlhf']['updates'] == 2
+    assert (folder/'curves.png').stat().st_size > 10_000 and '</html>' in (folder/'report.html').read_text()
+
+
+def test_pipeline_loads_the_tuned_policy(folder):
+    from transformers import pipeline
+    text = pipeline('text-generation', str(folder))('This movie', max_new_tokens=5)[0]['generated_text']
+    assert text.startswith('This movie') and len(text) > len('This movie')
+
+
+def test_agent_and_reward_model_come_back(folder):
+    import torch
+    from rlhf_nbdev.agent import Agent, load_model
+    from rlhf_nbdev.reward import RewardModel
+    agent, tokenizer = Agent.from_pretrained(folder), load_model(str(folder))[1]
+    reward_model = RewardModel.from_pretrained(folder/'reward_model')
+    rollout = agent.generate(**tokenizer(['I loved', 'The'], padding=True, return_tensors='pt'), response_length=4)
+    assert reward_model(rollout.tokens, rollout.mask).isfinite().all() and agent.value_head.weight.abs().sum() > 0
+
+
+def test_same_seed_same_metrics(folder, tmp_path):
+    run(*SMALL, '--out', tmp_path/'again')
+    a, b = ([{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in open(path/'metrics.jsonl')] for path in (folder, tmp_path/'again'))
+    assert a == b
+
+
+def test_second_run_in_one_folder_is_refused(folder):
+    before = (folder/'metrics.jsonl').read_bytes()
+    result = run(*SMALL, '--out', folder)
+    assert result.returncode == 1 and 'already holds a run' in result.stderr
+    assert (folder/'metrics.jsonl').read_bytes() == before
+
+
+def test_ctrl_c_keeps_what_was_done(tmp_path):
+    options = SMALL + ['--updates', '500', '--out', str(tmp_path/'cut')]
+    process = subprocess.Popen(COMMAND + options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    metrics = tmp_path/'cut'/'metrics.jsonl'
+    for _ in range(1200):
+        time.sleep(0.1)
+        if metrics.exists() and len(metrics.read_text().splitlines()) >= 2: break
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0 and 'writing what was done' in output, output[-2000:]
+    assert 2 <= len(metrics.read_text().splitlines()) < 500
+    for name in ('model.safetensors', 'samples.jsonl', 'report.html', 'curves.png'): assert (tmp_path/'cut'/name).exists()
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--data', 'no/such.csv'], 'no CSV at'),
+    (['--prompt_length', '250'], 'exceed the context of 256'),
+    (['--prompt_length', '0'], 'prompt_length must be at least 1'),
+    (['--response_length', '0'], 'response_length must be at least 1'),
+    (['--batch_size', '7'], 'does not divide'),
+    (['--batch_size', '20000'], 'exceeds the 10000 prompts'),
+])
+def test_bad_input_is_named_in_a_line_or_two(options, message, tmp_path):
+    result = run(*SMALL, '--out', tmp_path/'bad', *options)
+    lines = [line for line in result.stderr.splitlines() if line.startswith('rlhf-train:')]
+    assert result.returncode == 1 and len(lines) == 1 and message in lines[0], result.stderr[-2000:]
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('options', [['--data', 'hub'], ['--model', 'gpt2']], ids=['data', 'model'])
+def test_hub_without_a_network_says_so_within_ten_seconds(options, tmp_path):
+    began = time.time()
+    environment = os.environ | {'HF_ENDPOINT': 'http://127.0.0.1:9', 'HF_HOME': str(tmp_path)}
+    result = run(*SMALL, '--out', tmp_path/'hub', *options, env=environment)
+    assert result.returncode == 1 and 'cannot be reached' in result.stderr and 'Without a network use' in result.stderr, result.stderr[-2000:]
+    assert time.time() - began < 10 + 10  # ten seconds of their own, beside the imports
