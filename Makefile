@@ -19,7 +19,7 @@ train: $(VENV)/ready ## train a reward model and tune the small GPT-2 with PPO; 
 	$(BIN)/rlhf-train $(ARGS)
 
 test: $(VENV)/ready ## run every notebook, then tests/
-	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n_workers $(WORKERS) --timing
+	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
 	$(BIN)/pytest -q tests
 
 learn: $(VENV)/ready ## open the course in JupyterLab

@@ -157,7 +157,7 @@ def prompt_ids(
         prompts.append(ids[:keep or prompt_length])  # a first word longer than P is cut after all
     return prompts
 
-# %% ../nbs/01_dataset.ipynb #ee69872d
+# %% ../nbs/01_dataset.ipynb #0f4b4d67
 class IMDBDataset(Dataset):
     "Prompts for PPO: the openings of IMDB reviews, `(P,)` token ids and mask each, padded on the left."
     def __init__(self,
@@ -172,10 +172,8 @@ class IMDBDataset(Dataset):
         if prompt_length < 1: raise ValueError(f'prompt_length must be at least 1 token, not {prompt_length}')
         if tokenizer.pad_token_id is None:
             raise ValueError('the tokenizer has no pad token: set tokenizer.pad_token = tokenizer.eos_token (padding is masked by position, so the two may share an id)')
-        train, held_out = split_reviews(load_reviews(source), n_train, max_chars)
-        reviews = train if split == 'train' else held_out
-        self.tokenizer, self.prompt_length = tokenizer, prompt_length
-        self.texts, self.labels = reviews.text.tolist(), reviews.label.tolist()
+        reviews = dict(zip(('train', 'held_out'), split_reviews(load_reviews(source), n_train, max_chars)))[split]
+        self.texts, self.labels, self.tokenizer, self.prompt_length = reviews.text.tolist(), reviews.label.tolist(), tokenizer, prompt_length
         self.prompts = prompt_ids(tokenizer, self.texts, prompt_length)
 
     def __len__(self): return len(self.prompts)

@@ -72,7 +72,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (['--data', 'no/such.csv'], 'no CSV at'),
-    (['--prompt_length', '250'], 'exceed the context of 256'),
+    (['--prompt_length', '251'], 'exceed the context of 256'),
     (['--prompt_length', '0'], 'prompt_length must be at least 1'),
     (['--response_length', '0'], 'response_length must be at least 1'),
     (['--batch_size', '7'], 'does not divide'),
