@@ -25,3 +25,9 @@ def test_held_out_reviews_are_not_pretrained_on():
     texts, held_out = pretraining_texts()
     assert not set(texts) & set(held_out)
     assert len(texts) == 22_050
+
+
+def test_card_gives_the_measured_figures():
+    import json
+    figures, card = json.loads((FOLDER/'figures.json').read_text()), (FOLDER/'README.md').read_text()
+    assert f"{figures['held_out_bits_per_char']:.3f}" in card and f"{figures['steps']:,}" in card
