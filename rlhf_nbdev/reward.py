@@ -25,14 +25,14 @@ def bradley_terry_loss(
     "−log P(chosen beats rejected), where the log-odds are the difference of the scores (Ouyang et al. 2022, equation 1)."
     return -F.logsigmoid(chosen - rejected).mean()
 
-# %% ../nbs/04_reward.ipynb #e3114f2b
+# %% ../nbs/04_reward.ipynb #e592182e
 class RewardModel(nn.Module):
     "A language model's trunk with a scalar head, read at the last token (Stiennon et al. 2020, section 3.4)."
     def __init__(self, model):  # a causal language model; its trunk is copied, its head is left behind
         super().__init__()
         self.trunk, width = copy.deepcopy(model.base_model).requires_grad_(True), model.config.hidden_size  # trainable, though copied from a frozen reference
         self.head = nn.Linear(width, 1, device=model.device)
-        nn.init.normal_(self.head.weight, std=1/math.sqrt(width + 1)); nn.init.zeros_(self.head.bias)  # N+, detail 8
+        nn.init.normal_(self.head.weight, std=1/math.sqrt(width + 1)); nn.init.zeros_(self.head.bias)  # as in Ziegler et al.'s code (Huang et al. 2024)
         self.register_buffer('mean', torch.zeros((), device=model.device))
         self.register_buffer('std', torch.ones((), device=model.device))
         self.eval()
@@ -122,13 +122,13 @@ def score_gaps(
     "By how much each preferred text wins; the share of positive gaps is the accuracy."
     return torch.cat([torch.sub(*compare(reward_model, batch)).cpu() for batch in DataLoader(pairs, batch_size)])
 
-# %% ../nbs/04_reward.ipynb #92aec81e
+# %% ../nbs/04_reward.ipynb #06a48574
 @torch.no_grad()
 def normalize(
     reward_model: RewardModel,  # is changed
     scores: torch.Tensor,  # (N,) its scores of reference samples
 ):
-    "Shift and scale the scores so that reference samples have mean 0 and standard deviation 1, with N − 1 (N+, detail 9). Raises ValueError."
+    "Shift and scale the scores so that reference samples have mean 0 and standard deviation 1, with N − 1 (Huang et al. 2024). Raises ValueError."
     if not scores.std(correction=0) > 0: raise ValueError(f'{len(scores)} scores without spread cannot be scaled to standard deviation 1')
     reward_model.mean += scores.mean()*reward_model.std
     reward_model.std *= scores.std()

@@ -144,14 +144,14 @@ def distinct_bigrams(
     pairs = [pair for text in texts for words in [text.split()] for pair in zip(words, words[1:])]
     return len(set(pairs))/max(1, len(pairs))
 
-# %% ../nbs/07_train.ipynb #4793f31e
+# %% ../nbs/07_train.ipynb #e18dff12
 @dataclass
 class RunConfig:
     "What `rlhf-train` works on."
     model: str = option('embedded', "'embedded', a folder, or a name on the Hugging Face hub such as gpt2.")
     data: str = option('package', "'package', the path of Kaggle's CSV, 'hub', or the name of a data set on the hub.")
     out: str = option('', 'Folder of the run, which must not hold one yet; by default runs/ and the time.')
-    reward_pairs: int = option(16_000, 'Comparisons that the reward model learns from.')
+    reward_pairs: int = option(5000, 'Comparisons that the reward model learns from.')
     eval_prompts: int = option(256, 'Held-out prompts answered before and after.')
     device: str = option('cuda' if torch.cuda.is_available() else 'cpu', 'Where to compute.')
 
