@@ -110,7 +110,7 @@ class Agent(nn.Module):
         with torch.no_grad(): entropy = -(dists.exp()*dists).sum(-1)  # watched, not trained on
         return logprobs, self.value(hidden), entropy
 
-# %% ../nbs/02_agent.ipynb #ebd75d56
+# %% ../nbs/02_agent.ipynb #2bfc5180
 @patch
 @torch.no_grad()
 def generate(self: Agent,
@@ -134,6 +134,7 @@ def generate(self: Agent,
         out = self.model(input_ids=x, attention_mask=mask, position_ids=positions, past_key_values=cache,
                          use_cache=True, output_hidden_states=True, logits_to_keep=1)
         cache, dist = out.past_key_values, F.log_softmax(out.logits[:, -1].float()/temperature, -1)  # (B, V)
+        if dist.isnan().any(): raise FloatingPointError('the policy gave log-probabilities that are not numbers')
         token = torch.multinomial(dist.exp(), 1) if do_sample else dist.argmax(-1, keepdim=True)  # (B, 1)
         alive = ~ended
         steps.append((alive, dist.gather(-1, token).squeeze(-1)*alive, self.value(out.hidden_states[-1][:, -1])*alive))

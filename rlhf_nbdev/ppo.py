@@ -45,7 +45,7 @@ def compute_loss(
                   'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),
                   'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask).item()}
 
-# %% ../nbs/06_loss.ipynb #8271b199
+# %% ../nbs/06_loss.ipynb #03a0da2c
 def explained_variance(
     values: torch.Tensor,  # (B, R) predicted
     returns: torch.Tensor,  # (B, R) what came of it
@@ -53,7 +53,7 @@ def explained_variance(
 ) -> float:  # 1: perfect; 0: no better than the mean; below: worse
     "The share of the returns' variance that the values account for (as OpenAI Baselines logs it)."
     variance = lambda x: masked_mean((x - masked_mean(x, mask))**2, mask)
-    return (1 - variance(returns - values)/variance(returns)).item()
+    return (1 - variance(returns - values)/variance(returns).clamp(min=1e-8)).item()
 
 # %% ../nbs/06_loss.ipynb #a4baa5d9
 def option(

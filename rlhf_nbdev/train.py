@@ -24,7 +24,7 @@ from .dataset import IMDBDataset, clean_text, load_reviews, split_reviews
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RewardModel, normalize, train_reward_model
 
-# %% ../nbs/07_train.ipynb #734299aa
+# %% ../nbs/07_train.ipynb #b0fc78c2
 def ppo_updates(
     trainer: RLHFTrainer,
     prompts: DataLoader,  # batches of `IMDBDataset`; begun again when they run out
@@ -32,11 +32,13 @@ def ppo_updates(
 ) -> Iterator[dict]:  # one row of metrics for each update
     "The loop of PPO: sample, score, learn, steer. Raises FloatingPointError naming the update and what was not finite."
     c, agent, started = trainer.config, trainer.agent, time.perf_counter()
+    if not len(prompts): raise ValueError('there is no whole batch of prompts: lower the batch size')
     batches = chain.from_iterable(repeat(prompts))
     for update in range(1, c.updates + 1):
         batch = {name: x.to(agent.model.device) for name, x in next(batches).items()}
-        rollout, beta = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature), trainer.beta
+        beta = trainer.beta
         try:
+            rollout = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature)
             scored = agent.compute_rewards(rollout, reward_model, trainer.ref_model, beta, c.temperature, c.missing_eos_penalty)
             stats = trainer.update(rollout, scored.rewards)
         except FloatingPointError as error: raise FloatingPointError(f'update {update}: {error}') from None
@@ -44,18 +46,18 @@ def ppo_updates(
         trainer.adapt_beta(row['kl'])
         yield row
 
-# %% ../nbs/07_train.ipynb #36152786
+# %% ../nbs/07_train.ipynb #389a0fb7
 def rollout_metrics(
     rollout: Rollout,
     scored,  # the `Rewards` of that rollout
 ) -> dict:  # means over the batch
     "What the policy did, before it learnt from it. KL is in nats per response, summed over its tokens."
     total = lambda x: (x*rollout.response_mask).sum(1).mean().item()
-    return {'score': scored.scores.mean().item(), 'score_std': scored.scores.std().item(),
+    return {'score': scored.scores.mean().item(), 'score_std': scored.scores.std(correction=0).item(),
             'kl': total(kl_k1(rollout.logprobs, scored.ref_logprobs)), 'kl_k3': total(kl_k3(rollout.logprobs, scored.ref_logprobs)),
             'response_tokens': rollout.response_mask.sum(1).float().mean().item()}
 
-# %% ../nbs/07_train.ipynb #0ad8478c
+# %% ../nbs/07_train.ipynb #708ef882
 def draw_curves(
     rows: list[dict],  # of `ppo_updates`
     figure=None,  # a matplotlib figure to draw into
@@ -70,6 +72,7 @@ def draw_curves(
     for ax, (column, label, title) in zip(figure.subplots(1, 3), panels):
         ax.plot(table['update'], table[column], marker='.')
         ax.set(xlabel='update', ylabel=label, title=title)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
     return figure
 
@@ -107,12 +110,12 @@ def response_texts(
     "Decode what was sampled, up to the end of each response."
     return [tokenizer.decode(row[mask.bool()], skip_special_tokens=True) for r in rollouts for row, mask in zip(r.responses, r.response_mask)]
 
-# %% ../nbs/07_train.ipynb #beb9822b
+# %% ../nbs/07_train.ipynb #b54716fc
 def fit_judge(
     reviews: pd.DataFrame,  # columns text, label
-    min_chars: int = 1001,  # only reviews at least this long, which no reward model here has seen
+    min_chars: int = 1001,  # only reviews at least this long, whose labels no reward model here has seen
 ):  # texts -> probabilities of "positive"; None where there are too few such reviews, or no scikit-learn
-    "A judge that shares nothing with the reward model: TF-IDF and logistic regression on long reviews."
+    "A judge of another family, trained on other reviews than the reward model: TF-IDF and logistic regression on long reviews."
     long = reviews[reviews.text.str.len() >= min_chars]
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -136,24 +139,31 @@ def sequence_kl(
     ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, temperature)
     return (kl_k1(rollout.logprobs, ref_logprobs)*rollout.response_mask).sum(1)
 
-# %% ../nbs/07_train.ipynb #69af0d8f
+# %% ../nbs/07_train.ipynb #07cbe6eb
 def distinct_bigrams(
     texts: list[str],
 ) -> float:  # 1: no pair of words occurs twice
-    "Distinct pairs of neighbouring words, as a share of all pairs (Li et al. 2016, distinct-2)."
+    "Distinct pairs of neighbouring words, as a share of all pairs (after distinct-2, Li et al. 2016)."
     pairs = [pair for text in texts for words in [text.split()] for pair in zip(words, words[1:])]
     return len(set(pairs))/max(1, len(pairs))
 
-# %% ../nbs/07_train.ipynb #54dfbcda
+# %% ../nbs/07_train.ipynb #6dc9304c
 @dataclass
 class RunConfig:
     "What `rlhf-train` works on."
     model: str = option('embedded', "'embedded', a folder, or a name on the Hugging Face hub such as gpt2.")
-    data: str = option('package', "'package', the path of Kaggle's CSV, 'hub', or the name of a data set on the hub.")
+    data: str = option('package', "'package', the path of Kaggle's CSV, 'hub', or the name of a data set on the hub. (Other reviews than the package's may be among those the embedded model has read.)")
+    n_train: int = option(10_000, 'Reviews of at most 1,000 characters to train on; the rest is held out.')
     out: str = option('', 'Folder of the run, which must not hold one yet; by default runs/ and the time.')
     reward_pairs: int = option(8000, 'Comparisons that the reward model learns from.')
     eval_prompts: int = option(256, 'Held-out prompts answered before and after.')
     device: str = option('cuda' if torch.cuda.is_available() else 'cpu', 'Where to compute.')
+
+    def __post_init__(self):
+        for name in ('reward_pairs', 'eval_prompts', 'n_train'):
+            if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
+        try: torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error: raise ValueError(f"device '{self.device}' cannot be used: {str(error).splitlines()[0]}") from None
 
 # %% ../nbs/07_train.ipynb #399931cf
 def evaluate(
@@ -203,7 +213,7 @@ def fit_reward_model(
     with torch.no_grad(): normalize(reward_model, torch.cat([reward_model(r.tokens, r.mask) for r in rollouts]))
     return reward_model
 
-# %% ../nbs/07_train.ipynb #f300f558
+# %% ../nbs/07_train.ipynb #3ab8d605
 def run_ppo(
     trainer: RLHFTrainer,
     prompts: DataLoader,
@@ -218,7 +228,8 @@ def run_ppo(
                 rows.append(row); log.write(json.dumps(row) + '\n'); log.flush()
                 bar.update(); bar.set_postfix(score=f"{row['score']:+.2f}", kl=f"{row['kl']:.1f}")
         except KeyboardInterrupt: print(f'\nstopped after {len(rows)} of {updates} updates; writing what was done')
-    if rows: draw_curves(rows).savefig(folder/'curves.png', dpi=120)
+        finally:
+            if rows: draw_curves(rows).savefig(folder/'curves.png', dpi=120)
     return rows
 
 # %% ../nbs/07_train.ipynb #175ab7fc
@@ -247,7 +258,7 @@ def html_table(
     line = lambda tag, cells: '<tr>' + ''.join(f'<{tag}>{html.escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
     return '<table>' + (line('th', head) if head else '') + ''.join(line('td', row) for row in rows) + '</table>'
 
-# %% ../nbs/07_train.ipynb #b50a2be0
+# %% ../nbs/07_train.ipynb #31ec8077
 def write_report(
     folder: Path,  # of the run; holds curves.png
     table: pd.DataFrame,  # of `evaluate`
@@ -259,7 +270,7 @@ def write_report(
     samples = [(r.prompt, f'{r.score_before:+.2f}', r.before, f'{r.score_after:+.2f}', r.after) for r in table.itertuples()]
     (folder/'report.html').write_text(f'''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev: a run</title><style>{STYLE}</style>
 <h1>PPO on movie reviews</h1><h2>On {len(table)} held-out prompts</h2>{html_table(before_after(figures), ['', 'before', 'after'])}
-<p>Scores have mean 0 and standard deviation 1 on the reference's responses to training prompts. The judge is a bag of words that shares nothing with the reward model.</p>
+<p>Scores have mean 0 and standard deviation 1 on the reference's responses to training prompts. The judge is a bag of words, trained on other reviews than the reward model.</p>
 <h2>Training</h2><img alt="reward, KL and entropy by update" src="data:image/png;base64,{picture}">
 <h2>Samples</h2>{html_table(samples, ['prompt', 'score', 'before', 'score', 'after'])}
 <h2>Settings</h2>{html_table(settings.items())}</html>''', encoding='utf-8')
@@ -279,15 +290,16 @@ def finish_run(
     for row in table[:3].itertuples():
         print(f'\n{row.prompt} …\n  before {row.score_before:+.2f}: {row.before}\n  after  {row.score_after:+.2f}: {row.after}')
 
-# %% ../nbs/07_train.ipynb #beb07110
+# %% ../nbs/07_train.ipynb #5fc56255
 def train(
     run: RunConfig = RunConfig(),
     config: RLHFConfig = RLHFConfig(),
 ) -> Path:  # the run's folder
     "The main job: base model, reward model, PPO, evaluation, report. Whatever cannot work is found out before anything long begins."
+    started = time.perf_counter()
     torch.manual_seed(config.seed)
     model, tokenizer = load_model(run.model)
-    data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length) for split in ('train', 'held_out')}
+    data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train) for split in ('train', 'held_out')}
     if config.batch_size > len(data['train']): raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} prompts: lower it")
     ref_model = copy.deepcopy(model.to(run.device))
     base, agent = Agent(ref_model), Agent(model)
@@ -299,18 +311,18 @@ def train(
 
     reward_model = fit_reward_model(base, data['train'], rollouts, run.reward_pairs, config)
     reward_model.save_pretrained(folder/'reward_model')
-    rows = run_ppo(RLHFTrainer(agent, ref_model, config), prompts, reward_model, folder)
-    agent.save_pretrained(folder, tokenizer)
+    try: rows = run_ppo(RLHFTrainer(agent, ref_model, config), prompts, reward_model, folder)
+    finally: agent.save_pretrained(folder, tokenizer)  # a step that fails leaves the weights as they were
     held_out = Subset(data['held_out'], range(min(run.eval_prompts, len(data['held_out']))))
     table, figures = evaluate({'before': base, 'after': agent}, held_out, reward_model, ref_model, fit_judge(load_reviews(run.data)), config)
-    finish_run(folder, rows, table, figures, model.config.rlhf)
+    finish_run(folder, rows, table, figures | {'seconds': round(time.perf_counter() - started)}, model.config.rlhf)
     return folder
 
-# %% ../nbs/07_train.ipynb #c8d035c0
+# %% ../nbs/07_train.ipynb #95d20260
 def main():
     "The command `rlhf-train`."
     from transformers import HfArgumentParser
     parser = HfArgumentParser((RunConfig, RLHFConfig), prog='rlhf-train', description='Train a reward model and tune a language model with PPO.')
     try: print(f'\nthe run is in {train(*parser.parse_args_into_dataclasses())}')
     except (ValueError, OSError, ImportError, FloatingPointError) as error: sys.exit(f'rlhf-train: {error}')
-    except KeyboardInterrupt: sys.exit('rlhf-train: stopped before PPO had begun; nothing was tuned')
+    except KeyboardInterrupt: sys.exit('rlhf-train: stopped; what was written by then is in the folder of the run')

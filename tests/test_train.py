@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [str(Path(sys.executable).parent/'rlhf-train')]
-SMALL = ['--updates', '2', '--batch_size', '8', '--reward_pairs', '64', '--eval_prompts', '16', '--response_length', '6', '--epochs', '1']
+SMALL = ['--updates', '2', '--batch_size', '8', '--reward_pairs', '64', '--eval_prompts', '16', '--response_length', '6', '--epochs', '1', '--device', 'cpu']
 
 
 def run(*options, **kwargs): return subprocess.run(COMMAND + list(map(str, options)), capture_output=True, text=True, timeout=300, **kwargs)
@@ -44,7 +44,7 @@ def test_agent_and_reward_model_come_back(folder):
 
 
 def test_same_seed_same_metrics(folder, tmp_path):
-    run(*SMALL, '--out', tmp_path/'again')
+    assert run(*SMALL, '--out', tmp_path/'again').returncode == 0
     a, b = ([{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in open(path/'metrics.jsonl')] for path in (folder, tmp_path/'again'))
     assert a == b
 
@@ -77,6 +77,10 @@ def test_ctrl_c_keeps_what_was_done(tmp_path):
     (['--response_length', '0'], 'response_length must be at least 1'),
     (['--batch_size', '7'], 'does not divide'),
     (['--batch_size', '20000'], 'exceeds the 10000 prompts'),
+    (['--reward_pairs', '0'], 'reward_pairs must be at least 1'),
+    (['--eval_prompts', '0'], 'eval_prompts must be at least 1'),
+    (['--device', 'nowhere'], "device 'nowhere' cannot be used"),
+    (['--n_train', '20000'], 'lower n_train'),
 ])
 def test_bad_input_is_named_in_a_line_or_two(options, message, tmp_path):
     result = run(*SMALL, '--out', tmp_path/'bad', *options)
@@ -92,3 +96,17 @@ def test_hub_without_a_network_says_so_within_ten_seconds(options, tmp_path):
     result = run(*SMALL, '--out', tmp_path/'hub', *options, env=environment)
     assert result.returncode == 1 and 'cannot be reached' in result.stderr and 'Without a network use' in result.stderr, result.stderr[-2000:]
     assert time.time() - began < 10 + 10  # ten seconds of their own, beside the imports
+
+
+def test_a_csv_of_ones_own(tmp_path):
+    reviews = [f'"{word} film number {i}, and I mean it.",{word_label}' for i in range(30) for word, word_label in (('good', 'positive'), ('bad', 'negative'))]
+    (tmp_path/'own.csv').write_text('review,sentiment\n' + '\n'.join(reviews))
+    result = run(*SMALL, '--data', tmp_path/'own.csv', '--n_train', '40', '--out', tmp_path/'own')
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'no judge' in result.stdout and len((tmp_path/'own'/'samples.jsonl').read_text().splitlines()) == 16
+
+
+def test_collapse_to_non_finite_numbers_is_named_and_keeps_the_policy(tmp_path):
+    result = run(*SMALL, '--updates', '6', '--learning_rate', '1e20', '--out', tmp_path/'run')
+    assert result.returncode == 1 and 'rlhf-train: update ' in result.stderr and 'Traceback' not in result.stderr, result.stderr[-2000:]
+    assert (tmp_path/'run'/'metrics.jsonl').exists() and (tmp_path/'run'/'model.safetensors').exists()
