@@ -45,7 +45,7 @@ def train_tokenizer(
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token='<|endoftext|>', eos_token='<|endoftext|>',
                                    pad_token='<|pad|>', padding_side='left', clean_up_tokenization_spaces=False)
 
-# %% ../nbs/appendix/embedded_model.ipynb #dc4b3edb
+# %% ../nbs/appendix/embedded_model.ipynb #13f0c206
 def build_model(
     tokenizer,  # its size and special tokens go into the configuration
     width: int = 320,  # D
@@ -53,7 +53,7 @@ def build_model(
     heads: int = 5,  # attention heads of D / heads
     context: int = 256,  # the longest sequence, in tokens
 ) -> GPT2LMHeadModel:  # with random weights, without dropout
-    "GPT-2's architecture at a fiftieth of its compute: 4 layers in place of 12, width 320 in place of 768."
+    "GPT-2's architecture with a twentieth of its parameters: 4 layers in place of 12, width 320 in place of 768."
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=context, n_embd=width, n_layer=layers, n_head=heads,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=eos, eos_token_id=eos, pad_token_id=pad))
