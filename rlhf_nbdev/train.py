@@ -9,18 +9,18 @@ __all__ = ['STYLE', 'FIGURES', 'ppo_updates', 'rollout_metrics', 'draw_curves', 
            'fit_judge', 'sequence_kl', 'distinct_bigrams', 'RunConfig', 'evaluate', 'new_run_dir', 'fit_reward_model',
            'run_ppo', 'before_after', 'html_table', 'write_report', 'finish_run', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #cc31bc1d
+# %% ../nbs/07_train.ipynb #c2ccb71a
 import base64, copy, html, json, sys, time
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Iterator
-import numpy as np, pandas as pd, torch
+import pandas as pd, torch
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
 from .agent import Agent, Rollout, load_model, token_logprobs
-from .dataset import IMDBDataset, clean_text, load_reviews, split_reviews
+from .dataset import IMDBDataset, clean_text, load_reviews
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RewardModel, normalize, train_reward_model
 

@@ -34,7 +34,6 @@ def test_pipeline_loads_the_tuned_policy(folder):
 
 
 def test_agent_and_reward_model_come_back(folder):
-    import torch
     from rlhf_nbdev.agent import Agent, load_model
     from rlhf_nbdev.reward import RewardModel
     agent, tokenizer = Agent.from_pretrained(folder), load_model(str(folder))[1]
