@@ -13,14 +13,16 @@ $(VENV)/ready: requirements.txt settings.ini setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -r requirements.txt
 	$(BIN)/pip install --quiet -c requirements.txt -e ".[dev]"
+	-$(BIN)/rlhf-ratings
 	touch $@
 
-train: $(VENV)/ready ## train a reward model and tune the small GPT-2 with PPO; options in ARGS="--seed 1"
+train: $(VENV)/ready ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
 	$(BIN)/rlhf-train $(ARGS)
 
-test: $(VENV)/ready ## run every notebook, then tests/
+test: $(VENV)/ready ## the main job, every notebook (they take its steps one and two over), the other tests
+	$(BIN)/pytest -q tests/test_main_job.py
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
-	$(BIN)/pytest -q tests
+	$(BIN)/pytest -q tests --ignore tests/test_main_job.py
 
 learn: $(VENV)/ready ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb

@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 # %% auto #0
 __all__ = ['load_model', 'position_ids', 'Rollout', 'score_tokens', 'token_logprobs', 'Agent', 'Rewards']
 
-# %% ../nbs/02_agent.ipynb #21bdee03
-from dataclasses import dataclass, fields
+# %% ../nbs/02_agent.ipynb #1b23803d
+from dataclasses import dataclass, replace
 from pathlib import Path
 from importlib.resources import files
 import torch, torch.nn as nn, torch.nn.functional as F
@@ -40,7 +40,7 @@ def position_ids(
     "Count real tokens only, so that a row reads the same however far it is padded."
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
-# %% ../nbs/02_agent.ipynb #14b87e59
+# %% ../nbs/02_agent.ipynb #3b2e2f28
 @dataclass
 class Rollout:
     "What one call of `Agent.generate` leaves behind. P prompt tokens, R response tokens, T = P + R."
@@ -49,11 +49,12 @@ class Rollout:
     response_mask: torch.Tensor  # (B, R) 1 on sampled tokens up to and including the first EOS
     logprobs: torch.Tensor       # (B, R) log-probability of each sampled token when it was sampled
     values: torch.Tensor         # (B, R) value of the state in which each token was sampled
+    temperature: float = 1.0     # at which it was sampled, and is to be scored
 
     @property
     def responses(self): return self.tokens[:, -self.response_mask.shape[1]:]  # (B, R)
 
-    def __getitem__(self, rows): return Rollout(*(getattr(self, f.name)[rows] for f in fields(self)))
+    def __getitem__(self, rows): return replace(self, **{name: x[rows] for name, x in vars(self).items() if name != 'temperature'})
 
 # %% ../nbs/02_agent.ipynb #f6c30256
 def score_tokens(
@@ -110,7 +111,7 @@ class Agent(nn.Module):
         with torch.no_grad(): entropy = -(dists.exp()*dists).sum(-1)  # watched, not trained on
         return logprobs, self.value(hidden), entropy
 
-# %% ../nbs/02_agent.ipynb #2bfc5180
+# %% ../nbs/02_agent.ipynb #f15f64c6
 @patch
 @torch.no_grad()
 def generate(self: Agent,
@@ -144,7 +145,15 @@ def generate(self: Agent,
         if ended.all(): break
         positions = position_ids(mask)[:, -1:]
     response_mask, logprobs, values = (torch.stack(column, 1) for column in zip(*steps))
-    return Rollout(tokens, mask, response_mask.to(mask), logprobs, values)
+    return Rollout(tokens, mask, response_mask.to(mask), logprobs, values, temperature)
+
+# %% ../nbs/02_agent.ipynb #fe70baaf
+@patch
+def ended(self: Agent,
+    rollout: Rollout,
+) -> torch.Tensor:  # (B,) true where the response holds an EOS, false where it was cut off at R tokens
+    "Which responses came to an end of their own."
+    return (self.is_eos(rollout.responses) & rollout.response_mask.bool()).any(1)
 
 # %% ../nbs/02_agent.ipynb #488a8b9b
 @dataclass
@@ -154,7 +163,7 @@ class Rewards:
     ref_logprobs: torch.Tensor  # (B, R) log-probability of each token under the reference
     rewards: torch.Tensor       # (B, R) the shaped rewards that PPO maximises
 
-# %% ../nbs/02_agent.ipynb #4627f00c
+# %% ../nbs/02_agent.ipynb #5beadae2
 @patch
 @torch.no_grad()
 def compute_rewards(self: Agent,
@@ -162,16 +171,14 @@ def compute_rewards(self: Agent,
     reward_model,  # a callable: tokens (B, T), mask (B, T) -> scores (B,)
     ref_model,  # the frozen reference
     beta: float = 0.05,  # weight of the KL penalty
-    temperature: float = 1.0,  # the one the rollout was sampled with
     missing_eos_penalty: float = 0.0,  # taken from the score of a response that does not end
 ) -> Rewards:
     "Score each response and shape the score into rewards with the KL to the reference. Raises FloatingPointError on a non-finite score."
     R = rollout.response_mask.shape[1]
     scores = reward_model(rollout.tokens, rollout.mask)
     if not scores.isfinite().all(): raise FloatingPointError(f'the reward model gave {scores[~scores.isfinite()][0].item()} as a score')
-    ended = (self.is_eos(rollout.responses) & rollout.response_mask.bool()).any(1)
-    scores = scores - missing_eos_penalty*~ended
-    ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, temperature)*rollout.response_mask
+    scores = scores - missing_eos_penalty*~self.ended(rollout)
+    ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)*rollout.response_mask
     rewards = shape_rewards(scores, rollout.logprobs, ref_logprobs, rollout.response_mask, beta)
     return Rewards(scores, ref_logprobs, rewards)
 

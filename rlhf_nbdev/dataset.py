@@ -56,9 +56,10 @@ def usable_rows(
         else: kept.append((text, label))
     return pd.DataFrame(kept, columns=['text', 'label']), left_out
 
-# %% ../nbs/01_dataset.ipynb #275c1468
+# %% ../nbs/01_dataset.ipynb #d0487b39
 def read_csv(
     path: str | Path,  # a CSV with the columns text, label (and source), or review, sentiment
+    kind: str = 'reviews',  # 'sentences': those from Rotten Tomatoes in the data package, instead of the reviews
 ) -> tuple[pd.DataFrame, dict]:  # rows with the columns text, label (0 or 1); how many rows were left out, by reason
     "Read reviews; leave out rows that cannot be used and count them. Raises FileNotFoundError and ValueError."
     path = Path(path)
@@ -71,7 +72,7 @@ def read_csv(
             text, label, source = pick_columns(header, path)
             for row in filter(None, reader):  # a blank line is no row
                 if len(row) != len(header): ragged += 1
-                elif source is None or row[source] != 'rotten_tomatoes': rows.append((row[text], row[label]))
+                elif (source is not None and row[source] == 'rotten_tomatoes') == (kind == 'sentences'): rows.append((row[text], row[label]))
         except csv.Error as error: raise ValueError(f'{path}, line {reader.line_num}: {error}; is a quotation mark left open?') from None
     reviews, left_out = usable_rows(rows)
     return reviews, {'ragged': ragged, **left_out}

@@ -63,12 +63,12 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #40cd7d41
+# %% ../nbs/06_loss.ipynb #509a4f48
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
     prompt_length: int = option(8, "P: tokens of a review that the policy continues (this course; Ziegler et al.'s code: 64).")
-    response_length: int = option(24, 'R: tokens that the policy may write (Ziegler et al. 2019: 24).')
+    response_length: int = option(32, 'R: tokens that the policy may write (this course; Ziegler et al. 2019: 24).')
     batch_size: int = option(64, "B: responses sampled for one update (this course; Ziegler et al.'s code: 512).")
     updates: int = option(30, 'Rounds of sampling and learning (this course; Ziegler et al.: about 2,000).')
     epochs: int = option(4, 'Times each response is learnt from (Ziegler et al. 2019: 4).')
@@ -76,7 +76,7 @@ class RLHFConfig:
     learning_rate: float = option(1e-4, "AdamW's rate at the start (this course, for its small model), falling linearly to 0 (Ziegler et al.'s code).")
     adam_epsilon: float = option(1e-5, "AdamW's epsilon (Huang et al. 2022, 37 details, core detail 3).")
     max_grad_norm: float = option(1.0, 'Longer gradients are scaled down to this norm (37 details, core detail 11, where it is 0.5).')
-    temperature: float = option(1.0, "Divides the logits, when sampling and when scoring (N+; Ziegler et al.'s code: 0.7).")
+    temperature: float = option(0.7, "Divides the logits, when sampling and when scoring (Ziegler et al.'s code: 0.7).")
     gamma: float = option(1.0, 'Discount (Ziegler et al. 2019: 1).')
     lam: float = option(0.95, "λ of the advantage estimate (Schulman et al. 2015; Ziegler et al.'s code: 0.95).")
     clip_ratio: float = option(0.2, 'ε: how far the ratio may leave 1 and still be rewarded (Schulman et al. 2017, equation 7 and table 1).')
@@ -85,7 +85,7 @@ class RLHFConfig:
     beta: float = option(0.12, 'Weight of the KL penalty at the start (this course, for its short run; Stiennon et al. 2020: 0.05).')
     target_kl: float = option(0.0, "Nats per response that the adaptive controller steers to; 0 keeps beta fixed, as Stiennon et al. 2020 do (Ziegler et al.'s code: 6).")
     kl_horizon: int = option(10_000, "Responses over which the controller corrects (Ziegler et al.'s code: 10,000).")
-    missing_eos_penalty: float = option(0.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
+    missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
     seed: int = option(0, 'Of everything random (this course).')
 
     def __post_init__(self):
@@ -95,7 +95,7 @@ class RLHFConfig:
             raise ValueError(f'batch_size {self.batch_size} does not divide into {self.minibatches} equal minibatches: change one of them')
         if self.temperature <= 0: raise ValueError(f'temperature must be above 0, not {self.temperature}')
 
-# %% ../nbs/06_loss.ipynb #8e29cc80
+# %% ../nbs/06_loss.ipynb #f3d60486
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
     def __init__(self,
@@ -117,7 +117,7 @@ class RLHFTrainer:
     ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
         "Score the rollout's tokens with today's weights, and compare."
         c, R = self.config, rollout.response_mask.shape[1]
-        logprobs, values, entropy = self.agent(rollout.tokens, rollout.mask, R, c.temperature)
+        logprobs, values, entropy = self.agent(rollout.tokens, rollout.mask, R, rollout.temperature)
         loss, stats = compute_loss(logprobs, values, rollout.logprobs, rollout.values, advantages, returns, rollout.response_mask,
                                    c.clip_ratio, c.clip_value, c.value_coef)
         return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask).item()}

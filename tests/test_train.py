@@ -1,10 +1,12 @@
 "The command, run as a user runs it, on settings small enough for a test."
-import json, os, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import pytest
 
 COMMAND = [str(Path(sys.executable).parent/'rlhf-train')]
-SMALL = ['--updates', '2', '--batch_size', '8', '--reward_pairs', '64', '--eval_prompts', '16', '--response_length', '6', '--epochs', '1', '--device', 'cpu']
+STAGES = tempfile.TemporaryDirectory()  # where the small steps one and two are kept, and found again by the next test
+SMALL = ['--updates', '2', '--batch_size', '8', '--demonstrations', '64', '--rated_sentences', '64', '--reward_pairs', '64', '--eval_prompts', '16',
+         '--response_length', '6', '--epochs', '1', '--device', 'cpu', '--stages', STAGES.name]
 
 
 def run(*options, **kwargs): return subprocess.run(COMMAND + list(map(str, options)), capture_output=True, text=True, timeout=300, **kwargs)
@@ -22,7 +24,7 @@ def test_leaves_what_it_promises(folder):
     rows = [json.loads(line) for line in open(folder/'metrics.jsonl')]
     assert [row['update'] for row in rows] == [1, 2]
     samples = [json.loads(line) for line in open(folder/'samples.jsonl')]
-    assert len(samples) == 16 and {'prompt', 'before', 'after', 'score_before', 'score_after'} <= samples[0].keys()
+    assert len(samples) == 16 and {'prompt', 'base', 'sft', 'ppo', 'score_ppo'} <= samples[0].keys()
     assert json.loads((folder/'config.json').read_text())['rlhf']['updates'] == 2
     assert (folder/'curves.png').stat().st_size > 10_000 and '</html>' in (folder/'report.html').read_text()
 
@@ -42,10 +44,28 @@ def test_agent_and_reward_model_come_back(folder):
     assert reward_model(rollout.tokens, rollout.mask).isfinite().all() and agent.value_head.weight.abs().sum() > 0
 
 
-def test_same_seed_same_metrics(folder, tmp_path):
-    assert run(*SMALL, '--out', tmp_path/'again').returncode == 0
+def test_same_seed_same_metrics_with_steps_made_anew(folder, tmp_path):
+    assert run(*SMALL, '--stages', tmp_path/'stages', '--out', tmp_path/'again').returncode == 0
     a, b = ([{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in open(path/'metrics.jsonl')] for path in (folder, tmp_path/'again'))
     assert a == b
+
+
+def test_finished_steps_are_found_again_and_any_can_be_replaced(folder, tmp_path):
+    kept = sorted(path.name for path in Path(STAGES.name).iterdir())
+    assert [name.split('-')[0] for name in kept] == ['reward', 'sft']
+    result = run(*SMALL, '--sft', folder/'sft', '--reward', folder/'reward_model', '--out', tmp_path/'given')
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert sorted(path.name for path in Path(STAGES.name).iterdir()) == kept
+    same, made = (json.loads((path/'summary.json').read_text()) for path in (folder, tmp_path/'given'))
+    assert made['sft'] == made['reward'] == {} and same['reward']['source'] == 'people'
+    assert made['judge_sft'] == same['judge_sft'] and '>given<' in (tmp_path/'given'/'report.html').read_text()
+
+
+def test_without_human_ratings_labels_do_and_the_run_says_so(tmp_path):
+    result = run(*SMALL, '--out', tmp_path/'run', env=os.environ | {'XDG_CACHE_HOME': str(tmp_path/'empty')})
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'no human ratings at' in result.stdout and 'learns from pairs of labelled reviews' in result.stdout
+    assert json.loads((tmp_path/'run'/'summary.json').read_text())['reward']['source'] == 'labels'
 
 
 def test_second_run_in_one_folder_is_refused(folder):
@@ -78,6 +98,12 @@ def test_ctrl_c_keeps_what_was_done(tmp_path):
     (['--batch_size', '20000'], 'exceeds the 10000 prompts'),
     (['--reward_pairs', '0'], 'reward_pairs must be at least 1'),
     (['--eval_prompts', '0'], 'eval_prompts must be at least 1'),
+    (['--demonstrations', '0'], 'demonstrations must be at least 1'),
+    (['--rated_sentences', '1'], 'rated_sentences must be at least 2'),
+    (['--sft', 'no/such'], 'sft no/such: no model there'),
+    (['--reward', 'no/such'], 'reward no/such: no model there'),
+    (['--ratings', 'no/such.tar.gz'], 'no human ratings at no/such.tar.gz'),
+    (['--ratings', __file__], 'is not the vaderSentiment-3.3.2.tar.gz'),
     (['--device', 'nowhere'], "device 'nowhere' cannot be used"),
     (['--n_train', '20000'], 'lower n_train'),
 ])

@@ -1,0 +1,32 @@
+"The main job with its default settings, as `make train` runs it: the three steps and what they promise, with room for other processors' rounding."
+import json, subprocess, sys
+from pathlib import Path
+import pytest
+from rlhf_nbdev.reward import ratings_path
+
+
+@pytest.fixture(scope='module')
+def summary(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs')/'default'
+    result = subprocess.run([Path(sys.executable).parent/'rlhf-train', '--device', 'cpu', '--out', folder], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    print(result.stdout)
+    return json.loads((folder/'summary.json').read_text())
+
+
+def test_step_one_learns_to_answer_and_stop(summary):
+    assert summary['sft']['loss_after'] < summary['sft']['loss_before'] - 0.1
+    assert summary['ended_sft'] >= 0.95 > summary['ended_base']
+
+
+@pytest.mark.skipif(not ratings_path().is_file(), reason='the human ratings could not be fetched')
+def test_step_two_ranks_like_people(summary):
+    assert summary['reward']['source'] == 'people'
+    assert summary['reward']['accuracy_clear'] >= 0.81 and summary['reward']['accuracy'] >= 0.72
+
+
+def test_step_three_pleases_an_independent_judge_and_stays_near(summary):
+    assert 0.35 < summary['judge_sft'] < 0.65 and summary['judge_ppo'] >= 0.85
+    assert 1 < summary['kl_ppo'] <= 18 and abs(summary['kl_sft']) < 0.01
+    assert summary['distinct_bigrams_ppo'] >= 0.6*summary['distinct_bigrams_sft']
+    assert summary['ended_ppo'] >= 0.95 and summary['words_ppo'] > 4
