@@ -223,12 +223,12 @@ def save_model(
     tokenizer.save_pretrained(folder)
     (folder/'figures.json').write_text(json.dumps(figures, indent=1))
 
-# %% ../nbs/appendix/embedded_model.ipynb #62a98fd1
+# %% ../nbs/appendix/embedded_model.ipynb #7e8df238
 def pretrain(
     out: str | Path,  # folder for the checkpoint and, at the end, the model
     texts: list[str],  # to train on
     held_out: list[str],  # to measure on
-    steps: int = 3400,  # optimizer steps
+    steps: int = 5000,  # optimizer steps
     batch_size: int = 16,  # windows in a step
     seed: int = 0,  # of weights and data order
     save_every: int = 250,  # steps between checkpoints
@@ -251,12 +251,12 @@ def pretrain(
     save_model(out/'model', model, tokenizer, figures)
     return figures
 
-# %% ../nbs/appendix/embedded_model.ipynb #651235b3
+# %% ../nbs/appendix/embedded_model.ipynb #211932e0
 def main():
     "The command `rlhf-pretrain`."
     parser = ArgumentParser(description='Train the embedded model.', formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='runs/pretrain', help='folder for checkpoint and model; an unfinished run there is taken up')
-    parser.add_argument('--steps', type=int, default=3400, help='optimizer steps')
+    parser.add_argument('--steps', type=int, default=5000, help='optimizer steps')
     parser.add_argument('--seed', type=int, default=0, help='of weights and data order')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to compute')
     args = parser.parse_args()

@@ -17,14 +17,14 @@ from tqdm.auto import tqdm
 from .agent import position_ids
 from .dataset import packaged_csv, prompt_ids, read_csv
 
-# %% ../nbs/03_sft.ipynb #561aa9d1
+# %% ../nbs/03_sft.ipynb #2ac78ac9
 def tidy(
     text: str,  # a sentence of the data package: lower case, a space before every mark
 ) -> str:  # the sentence as one would write it, names apart
     "Undo the tokenisation: marks join their words, sentences begin with a capital."
     text = re.sub(r'" (.*?) "', r'"\1"', ' '.join(text.split()))
     text = re.sub(r'([(\[$]) ', r'\1', re.sub(r' ([.,;:?!)\]%])', r'\1', text))
-    return re.sub(r'(^|[.!?] )([a-z])', lambda match: match[1] + match[2].upper(), re.sub(r'\bi\b', 'I', text))
+    return re.sub(r'(^"?|(?<!\.)[.!?] "?)([a-z])', lambda match: match[1] + match[2].upper(), re.sub(r'\bi\b', 'I', text))
 
 # %% ../nbs/03_sft.ipynb #a467deb6
 def is_held_out(
@@ -73,7 +73,7 @@ def trim(
     T, start = batch['mask'].shape[1], batch['mask'].any(0).int().argmax()
     return {name: x[:, start:] if x.ndim == 2 and x.shape[1] == T else x for name, x in batch.items()}
 
-# %% ../nbs/03_sft.ipynb #bed1e5a2
+# %% ../nbs/03_sft.ipynb #816629c0
 class LengthBatches:
     "Batches of rows of about equal length, in random order: a batch sampler for `DataLoader`."
     def __init__(self,
@@ -82,13 +82,15 @@ class LengthBatches:
         pool: int = 8,  # batches that are sorted together
     ): self.lengths, self.batch_size, self.pool = lengths, batch_size, pool
 
-    def __len__(self): return len(self.lengths)//self.batch_size
+    def __len__(self): return -(-len(self.lengths)//self.batch_size)  # rounded up: every row is seen
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = torch.randperm(len(self.lengths))[:len(self)*self.batch_size].tolist()
-        pools = (rows[i:i + self.pool*self.batch_size] for i in range(0, len(rows), self.pool*self.batch_size))
-        rows = [i for pool in pools for i in sorted(pool, key=self.lengths.__getitem__)]
-        for b in torch.randperm(len(self)).tolist(): yield rows[b*self.batch_size:(b + 1)*self.batch_size]
+        lengths, batches = torch.tensor(self.lengths), []
+        shuffled = torch.randperm(len(self.lengths)).tensor_split(len(self))  # sizes differ by one at most
+        for i in range(0, len(self), self.pool):
+            pool, sizes = torch.cat(shuffled[i:i + self.pool]), [len(rows) for rows in shuffled[i:i + self.pool]]
+            batches += pool[lengths[pool].argsort()].split(sizes)
+        for b in torch.randperm(len(self)).tolist(): yield batches[b].tolist()
 
 # %% ../nbs/03_sft.ipynb #28759d9f
 def sft_loss(
@@ -118,7 +120,7 @@ def batch_loss(
         logits = model(input_ids=batch['tokens'], attention_mask=batch['mask'], position_ids=position_ids(batch['mask']), use_cache=False).logits
     return sft_loss(logits, batch['tokens'], batch['response_mask'])
 
-# %% ../nbs/03_sft.ipynb #268f1bc9
+# %% ../nbs/03_sft.ipynb #34a42152
 @torch.no_grad()
 def held_out_loss(
     model,
@@ -126,7 +128,8 @@ def held_out_loss(
 ) -> float:  # nats per token of response
     "The mean over all tokens of all responses."
     total = count = 0
-    for batch in DataLoader(demonstrations, 128):
+    by_length = sorted(range(len(demonstrations)), key=lambda i: len(demonstrations.rows[i][0]))  # hardly any padding
+    for batch in DataLoader(demonstrations, 64, sampler=by_length):
         n = batch['response_mask'].sum().item()
         total, count = total + batch_loss(model, batch).item()*n, count + n
     return total/count
@@ -145,7 +148,7 @@ def snapshot(model) -> dict[str, torch.Tensor]:
     "A copy of the weights, to go back to."
     return {name: x.clone() for name, x in model.state_dict().items()}
 
-# %% ../nbs/03_sft.ipynb #151afc80
+# %% ../nbs/03_sft.ipynb #29232635
 def train_sft(
     model,  # a causal language model; is trained
     train: Demonstrations,
@@ -156,9 +159,10 @@ def train_sft(
     checks: int = 4,  # in an epoch: how often the held-out loss is measured
     patience: int = 2,  # checks without a new best that end the training
 ) -> list[dict]:  # a row for each check: step, loss (mean since the last check), held_out
-    "Learn the demonstrations, keep the weights of the lowest held-out loss. Raises FloatingPointError."
+    "Learn the demonstrations, keep the weights of the lowest held-out loss. Raises ValueError if there is nothing to learn, FloatingPointError if the loss diverges."
+    if not len(train) or not len(held_out): raise ValueError('no demonstrations to learn from, or none held out: give more sentences, or more room than P + R tokens')
     sampler = LengthBatches([len(ids) for ids, _ in train.rows], batch_size)
-    steps, every = epochs*len(sampler), max(1, len(sampler)//checks)
+    steps, every = epochs*len(sampler), -(-len(sampler)//checks)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, fused=True)
     history, losses = [{'step': 0, 'loss': float('nan'), 'held_out': held_out_loss(model, held_out)}], []
     best = snapshot(model)

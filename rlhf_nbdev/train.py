@@ -93,7 +93,7 @@ def keep_stage(
                 if not folder.exists(): raise
     return folder, json.loads((folder/'figures.json').read_text())
 
-# %% ../nbs/07_train.ipynb #9581d0a6
+# %% ../nbs/07_train.ipynb #9e2575fb
 def fine_tune(
     run: RunConfig, config: RLHFConfig,
     model, tokenizer,  # of `load_model`; left as they are
@@ -107,7 +107,7 @@ def fine_tune(
         return {'loss_before': history[0]['held_out'], 'loss_after': min(row['held_out'] for row in history)}
     if run.sft: folder, figures = Path(run.sft), {}
     else:
-        sentences = load_sentences('train')[:run.demonstrations], load_sentences('held_out')
+        sentences = load_sentences('train')[:run.demonstrations], load_sentences('held_out')[:500]
         folder, figures = keep_stage('sft', [digest_weights(model), digest(*sentences), config.prompt_length, config.response_length, config.seed], make, run.stages)
     return load_model(str(folder))[0].to(run.device), folder, figures
 
@@ -435,10 +435,11 @@ def train(
     finish_run(folder, rows, table, measured | figures | {'seconds': round(time.perf_counter() - started)}, base_model.config.rlhf)
     return folder
 
-# %% ../nbs/07_train.ipynb #1c8b3c6c
+# %% ../nbs/07_train.ipynb #78dc959b
 def main():
     "The command `rlhf-train`."
-    from transformers import HfArgumentParser
+    from transformers import HfArgumentParser, logging
+    logging.disable_progress_bar()  # of loading and saving, which take a second
     parser = HfArgumentParser((RunConfig, RLHFConfig), prog='rlhf-train', description='InstructGPT\'s three steps: demonstrations, comparisons, PPO.')
     try: print(f'\nthe run is in {train(*parser.parse_args_into_dataclasses())}')
     except (ValueError, OSError, ImportError, FloatingPointError) as error: sys.exit(f'rlhf-train: {error}')
