@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 __all__ = ['CHOICES', 'ACTIONS', 'sample_pairs', 'read_labels', 'append_record', 'LabelLog', 'as_text', 'Labeler',
            'SimulatedLabeler', 'to_preferences', 'wilson', 'comparisons', 'fit_labels', 'steer', 'least_sure']
 
-# %% ../nbs/09_your_feedback.ipynb #37034ee6
+# %% ../nbs/09_your_feedback.ipynb #c707000c
 import copy, html, json, math, os, random, tempfile, time
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Subset
 from .agent import Agent
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer
-from .reward import PreferenceDataset, RewardModel, normalize, score_gaps, train_reward_model, write_preferences
+from .reward import PreferenceDataset, RewardModel, normalize, train_reward_model, write_preferences
 from .train import ppo_updates, response_texts, sample_responses
 
 # %% ../nbs/09_your_feedback.ipynb #61865b10
@@ -128,7 +128,7 @@ def as_text(
 # %% ../nbs/09_your_feedback.ipynb #9ddf0a34
 ACTIONS = {'left': '1 · left is better', 'tie': '3 · no difference', 'right': '2 · right is better', 'skip': 's · skip', 'undo': 'u · undo'}
 
-# %% ../nbs/09_your_feedback.ipynb #d16dd200
+# %% ../nbs/09_your_feedback.ipynb #0520c516
 class Labeler:
     "A panel for a notebook: a prompt, two responses, buttons, keys, undo, progress. Each click is on the disk before the next pair is shown."
     def __init__(self,
@@ -147,6 +147,11 @@ class Labeler:
         rows = [[self.bar, self.progress], [self.prompt], [self.left, self.right], buttons[:3], [*buttons[3:], self.typed], [self.message]]
         self.panel = widgets.VBox([widgets.HBox(row) for row in rows])
         self.show()
+
+    def on_key(self, change):  # the last character counts
+        action = {text[0]: action for action, text in ACTIONS.items()}.get(change['new'][-1:].lower())
+        self.typed.value = ''
+        if action: self.act(action)
 
     def __repr__(self): return f'Labeler: {len(self.log.given())} of {len(self.log.pairs)} pairs are labelled in {self.log.path}'
 
@@ -178,15 +183,6 @@ def act(self: Labeler, action: str):
         elif self.pair: self.log.answer(self.pair, action, seconds=round(seconds, 1), when=time.strftime('%Y-%m-%dT%H:%M:%S'))
         self.show()
     except (ValueError, OSError) as error: self.show(f'Nothing was saved: {error}')
-
-# %% ../nbs/09_your_feedback.ipynb #98225f1c
-@patch
-def on_key(self: Labeler, change: dict):
-    "Act on the last character typed, and empty the field."
-    if not change['new']: return
-    action = {text[0]: action for action, text in ACTIONS.items()}.get(change['new'][-1].lower())
-    self.typed.value = ''
-    if action: self.act(action)
 
 # %% ../nbs/09_your_feedback.ipynb #402a211a
 class SimulatedLabeler:

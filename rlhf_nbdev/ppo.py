@@ -95,7 +95,7 @@ class RLHFConfig:
             raise ValueError(f'batch_size {self.batch_size} does not divide into {self.minibatches} equal minibatches: change one of them')
         if self.temperature <= 0: raise ValueError(f'temperature must be above 0, not {self.temperature}')
 
-# %% ../nbs/06_loss.ipynb #f3d60486
+# %% ../nbs/06_loss.ipynb #b954a8be
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
     def __init__(self,
@@ -105,6 +105,8 @@ class RLHFTrainer:
     ):
         if {*map(id, ref_model.parameters())} & {*map(id, agent.model.parameters())}:
             raise ValueError('the reference is the very model that is trained: pass copy.deepcopy(model)')
+        if not any(p.requires_grad for p in agent.model.parameters()):
+            raise ValueError("the agent's model is frozen, as a copy of a reference is, and would never learn: agent.model.requires_grad_(True)")
         self.agent, self.ref_model, self.config = agent, ref_model.eval().requires_grad_(False), config
         self.optimizer = torch.optim.AdamW(agent.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=0.0, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda update: max(0.0, 1 - update/config.updates))
