@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 SHELL  := /bin/bash
 
-.PHONY: help train test learn check readme docs pretrain clean
+.PHONY: help ratings train test learn check readme docs pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -13,18 +13,20 @@ $(VENV)/ready: requirements.txt settings.ini setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -r requirements.txt
 	$(BIN)/pip install --quiet -c requirements.txt -e ".[dev]"
-	-$(BIN)/rlhf-ratings
 	touch $@
 
-train: $(VENV)/ready ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
+ratings: $(VENV)/ready ## fetch the human ratings, once; without them a run says so, and learns from labels
+	-$(BIN)/rlhf-ratings
+
+train: ratings ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
 	$(BIN)/rlhf-train $(ARGS)
 
-test: $(VENV)/ready ## the main job, every notebook (they take its steps one and two over), the other tests
+test: ratings ## the main job, every notebook (they take its steps one and two over), the other tests
 	$(BIN)/pytest -q tests/test_main_job.py
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
 	$(BIN)/pytest -q tests --ignore tests/test_main_job.py
 
-learn: $(VENV)/ready ## open the course in JupyterLab
+learn: ratings ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb
 
 check: $(VENV)/ready ## modules match notebooks, notebooks are clean, README matches index.ipynb

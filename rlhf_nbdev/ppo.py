@@ -63,14 +63,14 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #818a0d1a
+# %% ../nbs/06_loss.ipynb #50b561d5
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
     prompt_length: int = option(8, "P: tokens of a review that the policy continues (this course; Ziegler et al.'s code: 64).")
     response_length: int = option(32, 'R: tokens that the policy may write (this course; Ziegler et al. 2019: 24).')
     batch_size: int = option(64, "B: responses sampled for one update (this course; Ziegler et al.'s code: 512).")
-    updates: int = option(24, 'Rounds of sampling and learning (this course; Ziegler et al.: about 2,000).')
+    updates: int = option(30, 'Rounds of sampling and learning (this course; Ziegler et al.: about 2,000).')
     epochs: int = option(4, 'Times each response is learnt from (Ziegler et al. 2019: 4).')
     minibatches: int = option(2, 'Optimizer steps in an epoch, on equal parts of the batch (this course; Ziegler et al. 2019: 1).')
     learning_rate: float = option(1e-4, "AdamW's rate at the start (this course, for its small model), falling linearly to 0 (Ziegler et al.'s code).")
@@ -82,7 +82,7 @@ class RLHFConfig:
     clip_ratio: float = option(0.2, 'ε: how far the ratio may leave 1 and still be rewarded (Schulman et al. 2017, equation 7 and table 1).')
     clip_value: float = option(0.2, "How far a value may move in one update and still be rewarded (Ziegler et al.'s code: 0.2).")
     value_coef: float = option(0.1, "Weight of the value loss (Ziegler et al.'s code: 0.1).")
-    beta: float = option(0.1, 'Weight of the KL penalty at the start (this course, for its short run; Stiennon et al. 2020: 0.05).')
+    beta: float = option(0.08, 'Weight of the KL penalty at the start (this course, for its short run; Stiennon et al. 2020: 0.05).')
     target_kl: float = option(0.0, "Nats per response that the adaptive controller steers to; 0 keeps beta fixed, as Stiennon et al. 2020 do (Ziegler et al.'s code: 6).")
     kl_horizon: int = option(10_000, "Responses over which the controller corrects (Ziegler et al.'s code: 10,000).")
     missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')

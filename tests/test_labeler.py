@@ -1,6 +1,5 @@
 "The labeling panel in JupyterLab, in a real browser: clicks, keys, undo, a kernel that dies, texts that would run if they could."
 import json, os, shutil, signal, socket, subprocess, sys, time, urllib.request
-from pathlib import Path
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)

@@ -2,6 +2,7 @@
 import json, os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import pytest
+from rlhf_nbdev.reward import ratings_path
 
 COMMAND = [str(Path(sys.executable).parent/'rlhf-train')]
 STAGES = tempfile.TemporaryDirectory()  # where the small steps one and two are kept, and found again by the next test
@@ -50,15 +51,34 @@ def test_same_seed_same_metrics_with_steps_made_anew(folder, tmp_path):
     assert a == b
 
 
-def test_finished_steps_are_found_again_and_any_can_be_replaced(folder, tmp_path):
+def test_finished_steps_are_found_again(folder, tmp_path):
+    again = run(*SMALL, '--out', tmp_path/'again')
+    assert again.returncode == 0 and 'PPO' in again.stderr and 'fine-tuning' not in again.stderr and 'reward model' not in again.stderr
+    changed = run(*SMALL, '--rated_sentences', '60', '--reward_pairs', '60', '--out', tmp_path/'changed')
+    assert changed.returncode == 0 and 'fine-tuning' not in changed.stderr and 'reward model' in changed.stderr
+
+
+def test_any_step_can_be_replaced(folder, tmp_path):
     kept = sorted(path.name for path in Path(STAGES.name).iterdir())
-    assert [name.split('-')[0] for name in kept] == ['reward', 'sft']
     result = run(*SMALL, '--sft', folder/'sft', '--reward', folder/'reward_model', '--out', tmp_path/'given')
     assert result.returncode == 0, result.stderr[-2000:]
     assert sorted(path.name for path in Path(STAGES.name).iterdir()) == kept
     same, made = (json.loads((path/'summary.json').read_text()) for path in (folder, tmp_path/'given'))
-    assert made['sft'] == made['reward'] == {} and same['reward']['source'] == 'people'
+    assert made['sft'] == made['reward'] == {} and same['reward']['source'] == ('people' if ratings_path().is_file() else 'labels')
     assert made['judge_sft'] == same['judge_sft'] and '>given<' in (tmp_path/'given'/'report.html').read_text()
+
+
+def test_a_model_of_another_vocabulary_is_refused_before_anything_long(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from rlhf_nbdev.pretrain import train_tokenizer
+    from rlhf_nbdev.reward import RewardModel
+    tokenizer = train_tokenizer(['A small film, and a good one.'], 300)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1, eos_token_id=0, bos_token_id=0, pad_token_id=1))
+    for part in (model, tokenizer): part.save_pretrained(tmp_path/'sft')
+    RewardModel(model).save_pretrained(tmp_path/'reward')
+    for option, message in (('sft', 'has another tokenizer than embedded'), ('reward', 'reads another vocabulary')):
+        result = run(*SMALL, f'--{option}', tmp_path/option, '--out', tmp_path/'run'/option)
+        assert result.returncode == 1 and message in result.stderr and 'fine-tuning' not in result.stderr, result.stderr[-2000:]
 
 
 def test_without_human_ratings_labels_do_and_the_run_says_so(tmp_path):
@@ -71,7 +91,7 @@ def test_without_human_ratings_labels_do_and_the_run_says_so(tmp_path):
 def test_second_run_in_one_folder_is_refused(folder):
     before = (folder/'metrics.jsonl').read_bytes()
     result = run(*SMALL, '--out', folder)
-    assert result.returncode == 1 and 'already holds a run' in result.stderr
+    assert result.returncode == 1 and 'already holds something' in result.stderr
     assert (folder/'metrics.jsonl').read_bytes() == before
 
 
