@@ -97,7 +97,8 @@ def test_second_run_in_one_folder_is_refused(folder):
 
 def test_ctrl_c_keeps_what_was_done(tmp_path):
     options = SMALL + ['--updates', '500', '--out', str(tmp_path/'cut')]
-    process = subprocess.Popen(COMMAND + options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background of a script would ignore Ctrl-C, and hand that down
+    process = subprocess.Popen(COMMAND + options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
     metrics = tmp_path/'cut'/'metrics.jsonl'
     for _ in range(1200):
         time.sleep(0.1)
