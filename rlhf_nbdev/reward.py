@@ -7,10 +7,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/reward.html.md"""
 # %% auto #0
 __all__ = ['RATINGS_FILE', 'RATINGS_SHA256', 'bradley_terry_loss', 'RewardModel', 'ratings_path', 'fetch_ratings', 'read_ratings',
            'fetch', 'human_ceiling', 'draw_comparisons', 'preference_shares', 'write_preferences', 'read_preferences',
-           'pad_left', 'PreferenceDataset', 'score_rows', 'compare', 'pair_loss', 'ranking_loss', 'RatedSentences',
-           'rank_loss', 'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize', 'LabelPairs', 'score_gaps']
+           'PreferenceDataset', 'score_rows', 'compare', 'pair_loss', 'ranking_loss', 'RatedSentences', 'rank_loss',
+           'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize', 'LabelPairs', 'score_gaps']
 
-# %% ../nbs/04_reward.ipynb #ca1c5b4d
+# %% ../nbs/04_reward.ipynb #f3c76d8f
 import copy, hashlib, html, io, json, math, os, shutil, subprocess, sys, tarfile, tempfile, warnings
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn as nn, torch.nn.functional as F
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from .agent import position_ids
 from .dataset import clean_text
-from .sft import autocast, trim
+from .sft import autocast, pad_left, trim
 
 # %% ../nbs/04_reward.ipynb #70b41e28
 def bradley_terry_loss(
@@ -171,16 +171,6 @@ def read_preferences(
         elif sides[1] == sides[2]: left_out['both sides alike'] += 1
         else: rows.append(dict(zip(('prompt', 'chosen', 'rejected'), sides)))
     return rows, left_out
-
-# %% ../nbs/04_reward.ipynb #7e026cb8
-def pad_left(
-    ids: list[int],
-    length: int,  # T, at least that of ids
-    pad: int,  # the pad token's id
-) -> tuple[torch.Tensor, torch.Tensor]:  # tokens and mask, (T,) each
-    "Fill up on the left."
-    n = length - len(ids)
-    return torch.tensor([pad]*n + ids), torch.tensor([0]*n + [1]*len(ids))
 
 # %% ../nbs/04_reward.ipynb #d206acf0
 class PreferenceDataset(Dataset):
