@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 __all__ = ['CHOICES', 'ACTIONS', 'sample_pairs', 'read_labels', 'append_record', 'LabelLog', 'as_text', 'Labeler',
            'SimulatedLabeler', 'to_preferences', 'wilson', 'comparisons', 'fit_labels', 'steer', 'least_sure']
 
-# %% ../nbs/09_your_feedback.ipynb #c707000c
+# %% ../nbs/09_your_feedback.ipynb #15445706
 import copy, html, json, math, os, random, tempfile, time
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,8 @@ from .agent import Agent
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer
 from .reward import PreferenceDataset, RewardModel, normalize, train_reward_model, write_preferences
-from .train import ppo_updates, response_texts, sample_responses
+from .evaluate import response_texts, sample_responses
+from .train import ppo_updates, scale_rewards
 
 # %% ../nbs/09_your_feedback.ipynb #61865b10
 def sample_pairs(
@@ -246,7 +247,7 @@ def fit_labels(
     train_reward_model(student, comparisons(tokenizer, rows), batch_size, learning_rate, epochs)
     return student
 
-# %% ../nbs/09_your_feedback.ipynb #53856df0
+# %% ../nbs/09_your_feedback.ipynb #95f3b398
 def steer(
     agent: Agent,  # is trained
     reference: Agent,  # as it was before any PPO
@@ -256,8 +257,7 @@ def steer(
 ) -> list[dict]:  # the rows of `ppo_updates`
     "PPO on a reward model that was fitted to labels."
     loader = DataLoader(prompts, config.batch_size, shuffle=True, drop_last=True)
-    rollouts = sample_responses(reference, islice(loader, 4), config)
-    with torch.no_grad(): normalize(reward_model, torch.cat([reward_model(r.tokens, r.mask) for r in rollouts]))
+    scale_rewards(reward_model, reference, loader, config)
     agent.requires_grad_(True)  # it may be a copy of the reference, which the trainer has frozen
     return list(ppo_updates(RLHFTrainer(agent, reference.model, config), loader, reward_model))
 

@@ -6,11 +6,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/train.html.md"""
 
 # %% auto #0
 __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', 'keep_stage', 'fine_tune', 'find_ratings',
-           'fit_reward_model', 'ppo_updates', 'rollout_metrics', 'draw_curves', 'LivePlot', 'sample_responses',
-           'response_texts', 'fit_judge', 'sequence_kl', 'distinct_bigrams', 'evaluate', 'new_run_dir', 'run_ppo',
-           'by_step', 'html_table', 'stage_rows', 'write_report', 'finish_run', 'train', 'main']
+           'fit_reward_model', 'ppo_updates', 'rollout_metrics', 'scale_rewards', 'draw_curves', 'LivePlot',
+           'new_run_dir', 'run_ppo', 'by_step', 'html_table', 'stage_rows', 'write_report', 'finish_run', 'train',
+           'main']
 
-# %% ../nbs/07_train.ipynb #2213c06b
+# %% ../nbs/07_train.ipynb #71e5f062
 import base64, copy, hashlib, html, json, sys, tempfile, time
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
@@ -21,8 +21,9 @@ from importlib.resources import files
 from torch.utils.data import DataLoader, Subset, default_collate
 from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
-from .agent import Agent, Rollout, load_model, token_logprobs
-from .dataset import IMDBDataset, clean_text, load_reviews, shuffle_key
+from .agent import Agent, Rollout, load_model
+from .dataset import IMDBDataset, load_reviews, shuffle_key
+from .evaluate import Judge, evaluate, sample_responses
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RatedSentences, RewardModel, normalize, pairwise_accuracy, ratings_path, read_ratings, score_all, score_gaps, train_reward_model
 from .sft import Demonstrations, is_held_out, load_sentences, train_sft
@@ -191,6 +192,18 @@ def rollout_metrics(
             'kl': total(kl_k1(rollout.logprobs, scored.ref_logprobs)), 'kl_k3': total(kl_k3(rollout.logprobs, scored.ref_logprobs)),
             'response_tokens': rollout.response_mask.sum(1).float().mean().item()}
 
+# %% ../nbs/07_train.ipynb #6f54740b
+@torch.no_grad()
+def scale_rewards(
+    reward_model: RewardModel,  # its mean and standard deviation are set
+    reference: Agent,
+    prompts: DataLoader,
+    config: RLHFConfig,
+):
+    "Normalise the scores on the reference's responses to eight batches of prompts (Ziegler et al. 2019, section 2.1)."
+    rollouts = sample_responses(reference, islice(prompts, 8), config)
+    normalize(reward_model, torch.cat([reward_model(r.tokens, r.mask) for r in rollouts]))
+
 # %% ../nbs/07_train.ipynb #708ef882
 def draw_curves(
     rows: list[dict],  # of `ppo_updates`
@@ -223,86 +236,6 @@ class LivePlot:
     def add(self, row: dict):  # of `ppo_updates`
         self.rows.append(row)
         self.handle.update(draw_curves(self.rows, self.figure))
-
-# %% ../nbs/07_train.ipynb #9d401bc2
-@torch.no_grad()
-def sample_responses(
-    agent: Agent,
-    prompts,  # batches of `IMDBDataset`
-    config: RLHFConfig,  # response length and temperature
-) -> list[Rollout]:  # one for each batch
-    "Respond to every prompt once."
-    device = agent.model.device
-    return [agent.generate(batch['input_ids'].to(device), batch['attention_mask'].to(device), config.response_length, config.temperature)
-            for batch in prompts]
-
-# %% ../nbs/07_train.ipynb #439e9f60
-def response_texts(
-    rollouts: list[Rollout],
-    tokenizer,
-) -> list[str]:  # the responses alone
-    "Decode what was sampled, up to the end of each response."
-    return [tokenizer.decode(row[mask.bool()], skip_special_tokens=True) for r in rollouts for row, mask in zip(r.responses, r.response_mask)]
-
-# %% ../nbs/07_train.ipynb #b54716fc
-def fit_judge(
-    reviews: pd.DataFrame,  # columns text, label
-    min_chars: int = 1001,  # only reviews at least this long, whose labels no reward model here has seen
-):  # texts -> probabilities of "positive"; None where there are too few such reviews, or no scikit-learn
-    "A judge of another family, trained on other reviews than the reward model: TF-IDF and logistic regression on long reviews."
-    long = reviews[reviews.text.str.len() >= min_chars]
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-    except ImportError: return print('no judge: pip install scikit-learn')
-    if min(long.label.value_counts().get(label, 0) for label in (0, 1)) < 100: return print('no judge: too few long reviews to train it on')
-    judge = make_pipeline(TfidfVectorizer(min_df=5, sublinear_tf=True), LogisticRegression(C=10, max_iter=300))
-    judge.fit(long.text.map(clean_text), long.label)
-    return lambda texts: judge.predict_proba(texts)[:, 1]
-
-# %% ../nbs/07_train.ipynb #d535cd11
-@torch.no_grad()
-def sequence_kl(
-    rollout: Rollout,
-    ref_model,
-) -> torch.Tensor:  # (B,) nats
-    "Each response's estimate of KL(policy ‖ reference): k1, summed over its tokens."
-    R = rollout.response_mask.shape[1]
-    ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
-    return (kl_k1(rollout.logprobs, ref_logprobs)*rollout.response_mask).sum(1)
-
-# %% ../nbs/07_train.ipynb #07cbe6eb
-def distinct_bigrams(
-    texts: list[str],
-) -> float:  # 1: no pair of words occurs twice
-    "Distinct pairs of neighbouring words, as a share of all pairs (after distinct-2, Li et al. 2016)."
-    pairs = [pair for text in texts for words in [text.split()] for pair in zip(words, words[1:])]
-    return len(set(pairs))/max(1, len(pairs))
-
-# %% ../nbs/07_train.ipynb #be8f9136
-def evaluate(
-    agents: dict[str, Agent],  # by name: 'base', 'sft', 'ppo'
-    prompts: Subset,  # of the held-out `IMDBDataset`
-    reward_model: RewardModel,
-    ref_model,
-    judge,  # texts -> probabilities of "positive", or None
-    config: RLHFConfig,
-) -> tuple[pd.DataFrame, dict]:  # a row for each prompt; the figures of the run
-    "Have each agent answer the held-out prompts, and measure what was gained and what it cost."
-    data, figures = prompts.dataset, {'prompts': len(prompts)}
-    table = pd.DataFrame({'prompt': [data.tokenizer.decode(data.prompts[i]) for i in prompts.indices]})
-    for name, agent in agents.items():
-        torch.manual_seed(config.seed)  # the same luck for each
-        rollouts = sample_responses(agent, DataLoader(prompts, 128), config)
-        texts = table[name] = response_texts(rollouts, data.tokenizer)
-        with torch.no_grad(): table[f'score_{name}'] = torch.cat([reward_model(r.tokens, r.mask) for r in rollouts]).tolist()
-        if judge: figures[f'judge_{name}'] = judge(texts).mean()
-        figures |= {f'score_{name}': table[f'score_{name}'].mean(), f'distinct_bigrams_{name}': distinct_bigrams(texts),
-                    f'kl_{name}': torch.cat([sequence_kl(r, ref_model) for r in rollouts]).mean().item(),
-                    f'ended_{name}': torch.cat([agent.ended(r) for r in rollouts]).float().mean().item(),
-                    f'words_{name}': sum(len(text.split()) for text in texts)/len(texts)}
-    return table, {name: round(float(x), 4) for name, x in figures.items()}
 
 # %% ../nbs/07_train.ipynb #ce20a295
 def new_run_dir(
@@ -407,7 +340,7 @@ def finish_run(
     for row in table[:3].to_dict('records'):
         print(f"\n{row['prompt']} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {row[step]}" for step, title in STEPS.items()))
 
-# %% ../nbs/07_train.ipynb #0c38b2b0
+# %% ../nbs/07_train.ipynb #c602582f
 def train(
     run: RunConfig | None = None,  # None: the default one
     config: RLHFConfig | None = None,  # None: the default one
@@ -433,16 +366,15 @@ def train(
     model.config.save_pretrained(folder)
     reference, agent = Agent(ref_model), Agent(model)
     prompts = DataLoader(data['train'], config.batch_size, shuffle=True, drop_last=True)
-    rollouts = sample_responses(reference, islice(prompts, 8), config)
-    with torch.no_grad(): normalize(reward_model, torch.cat([reward_model(r.tokens, r.mask) for r in rollouts]))
+    scale_rewards(reward_model, reference, prompts, config)
     reward_model.save_pretrained(folder/'reward_model')
     began = time.perf_counter()
     try: rows = run_ppo(RLHFTrainer(agent, ref_model, config), prompts, reward_model, folder)
     finally: agent.save_pretrained(folder, tokenizer)  # a step that fails leaves the weights as they were
     figures = {'sft': sft_figures, 'reward': reward_figures, 'updates': len(rows), 'seconds_ppo': round(time.perf_counter() - began, 1)}
     held_out = Subset(data['held_out'], range(min(run.eval_prompts, len(data['held_out']))))
-    table, measured = evaluate(dict(zip(STEPS, (base, reference, agent))), held_out, reward_model, ref_model, fit_judge(load_reviews(run.data)), config)
-    finish_run(folder, rows, table, measured | figures | {'seconds': round(time.perf_counter() - started)}, settings)
+    tables, measured = evaluate(dict(zip(STEPS, (base, reference, agent))), held_out, reward_model, ref_model, find_judge(run), config)
+    finish_run(folder, rows, tables, measured | figures | {'seconds': round(time.perf_counter() - started)}, settings)
     return folder
 
 # %% ../nbs/07_train.ipynb #78dc959b
