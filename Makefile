@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test learn check readme docs pretrain clean
+.PHONY: help ratings train test learn check readme docs ablations pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,9 @@ readme: $(VENV)/ready ## write README.md from nbs/index.ipynb
 
 docs: $(VENV)/ready ## build the site into _docs
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python .ci/docs.py
+
+ablations: ratings ## the runs behind lesson 8 again, into study.jsonl (hours on 2 cores; what is there is kept); options in ARGS="--only ablation"
+	$(BIN)/rlhf-study $(ARGS)
 
 pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS
 	$(BIN)/rlhf-pretrain $(ARGS)

@@ -6,9 +6,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['sample_responses', 'response_texts', 'split_sentences', 'words', 'TrigramModel', 'corrupt', 'Judge', 'reliability',
-           'calibration_error', 'sequence_kl', 'measure', 'distinct_n', 'overused', 'summarise', 'bootstrap',
-           'win_rate', 'prefers', 'best_of_n', 'best_of_n_bound', 'best_of_n_kl', 'fit_overoptimisation', 'read_study',
-           'study_points', 'evaluate']
+           'calibration_error', 'sequence_kl', 'distinct_n', 'overused', 'measure', 'summarise', 'bootstrap',
+           'win_rate', 'prefers', 'evaluate', 'read_study', 'panel_outcomes', 'best_of_n', 'best_of_n_bound',
+           'best_of_n_kl', 'study_points', 'draw_frontier', 'fit_overoptimisation']
 
 # %% ../nbs/08_evaluate.ipynb #91743051
 import json, math, random, re
@@ -166,6 +166,29 @@ def sequence_kl(
     ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
     return (kl_k1(rollout.logprobs, ref_logprobs)*rollout.response_mask).sum(1)
 
+# %% ../nbs/08_evaluate.ipynb #d2373efe
+def distinct_n(
+    texts: list[str],
+    n: int = 2,
+) -> float:  # 1: no n words in a row occur twice
+    "Distinct n-grams of words, as a share of all (distinct-n, Li et al. 2016)."
+    grams = [gram for text in texts for parts in [text.split()] for gram in zip(*(parts[k:] for k in range(n)))]
+    return len(set(grams))/max(1, len(grams))
+
+# %% ../nbs/08_evaluate.ipynb #40ce52fd
+def overused(
+    texts: list[str],
+    ref_texts: list[str],
+    n: int = 2,  # words in a phrase
+    top: int = 10,
+) -> pd.DataFrame:  # columns share, ref_share: of the responses that hold the phrase; by phrase
+    "The phrases whose share of responses has grown most."
+    def shares(texts):
+        found = Counter(gram for text in texts for gram in {' '.join(gram) for parts in [words(text)] for gram in zip(*(parts[k:] for k in range(n)))})
+        return pd.Series(found, dtype=float)/len(texts)
+    table = pd.DataFrame({'share': shares(texts), 'ref_share': shares(ref_texts)}).fillna(0.0)
+    return table.loc[(table.share - table.ref_share).sort_values(ascending=False, kind='stable').index][:top]
+
 # %% ../nbs/08_evaluate.ipynb #86e13304
 @torch.no_grad()
 def measure(
@@ -190,29 +213,6 @@ def measure(
     if judge is None: return table
     praise, fluency = judge.praise(table.response), judge.fluency(table.prompt + table.response)
     return table.assign(praise=praise, fluency=fluency, gold=praise*fluency)
-
-# %% ../nbs/08_evaluate.ipynb #d2373efe
-def distinct_n(
-    texts: list[str],
-    n: int = 2,
-) -> float:  # 1: no n words in a row occur twice
-    "Distinct n-grams of words, as a share of all (distinct-n, Li et al. 2016)."
-    grams = [gram for text in texts for parts in [text.split()] for gram in zip(*(parts[k:] for k in range(n)))]
-    return len(set(grams))/max(1, len(grams))
-
-# %% ../nbs/08_evaluate.ipynb #40ce52fd
-def overused(
-    texts: list[str],
-    ref_texts: list[str],
-    n: int = 2,  # words in a phrase
-    top: int = 10,
-) -> pd.DataFrame:  # columns share, ref_share: of the responses that hold the phrase; by phrase
-    "The phrases whose share of responses has grown most."
-    def shares(texts):
-        found = Counter(gram for text in texts for gram in {' '.join(gram) for parts in [words(text)] for gram in zip(*(parts[k:] for k in range(n)))})
-        return pd.Series(found, dtype=float)/len(texts)
-    table = pd.DataFrame({'share': shares(texts), 'ref_share': shares(ref_texts)}).fillna(0.0)
-    return table.loc[(table.share - table.ref_share).sort_values(ascending=False, kind='stable').index][:top]
 
 # %% ../nbs/08_evaluate.ipynb #5391db71
 def summarise(
@@ -255,59 +255,6 @@ def prefers(
         return np.sign(gap)*(np.abs(gap) > margin)
     return prefer
 
-# %% ../nbs/08_evaluate.ipynb #20cd90d7
-def best_of_n(
-    scores: np.ndarray,  # (N,) of N responses to one prompt
-    values: np.ndarray,  # (N,) what is asked of the one with the highest score
-    n: int,  # responses to choose from, at most N
-) -> float:
-    "The expected value of the best of n, over all choices of n among the N (unbiased; as in Nakano et al. 2021, appendix on best-of-n)."
-    N, order = len(scores), np.argsort(-np.asarray(scores), kind='stable')
-    chance = np.array([math.comb(N - 1 - rank, n - 1)/math.comb(N, n) for rank in range(N)])  # that all others drawn rank lower
-    return float(chance @ np.asarray(values)[order])
-
-# %% ../nbs/08_evaluate.ipynb #6d8aa0c5
-def best_of_n_bound(n: int) -> float:  # nats
-    "KL(best of n ‖ reference) where no two responses score alike; else it is less (Stiennon et al. 2020, appendix G.3)."
-    return math.log(n) - (n - 1)/n
-
-# %% ../nbs/08_evaluate.ipynb #0958e3c6
-def best_of_n_kl(
-    scores: np.ndarray,  # (N,) of N responses to one prompt
-    n: int,
-) -> float:  # nats
-    "KL(best of n ‖ reference) if the N responses were all that the reference can say; those that score alike share their chance."
-    _, counts = np.unique(np.round(scores, 4), return_counts=True)
-    p, upto = counts/counts.sum(), counts.cumsum()/counts.sum()
-    best = upto**n - np.concatenate([[0], upto[:-1]])**n
-    return float((best*np.log(np.maximum(best, 1e-300)/p)).sum())
-
-# %% ../nbs/08_evaluate.ipynb #f513928a
-def fit_overoptimisation(
-    kl: np.ndarray,  # (N,) nats
-    gain: np.ndarray,  # (N,) gold reward, less that of the reference
-    form: str = 'rl',  # 'rl': d(α − β log d); 'bon': d(α − β d); d = √KL
-) -> tuple[float, float]:  # α, β
-    "Least squares for the two forms of Gao et al. 2022, section 1."
-    d = np.sqrt(kl)
-    columns = np.stack([d, -d*np.log(d) if form == 'rl' else -d*d], 1)
-    return tuple(np.linalg.lstsq(columns, np.asarray(gain), rcond=None)[0].tolist())
-
-# %% ../nbs/08_evaluate.ipynb #855489b1
-def read_study(
-    path: str | Path | None = None,  # of JSON lines written by `rlhf-study`; None: those that the package ships
-) -> list[dict]:  # one for each run
-    "The runs behind the curves of this lesson."
-    path = Path(path or files('rlhf_nbdev')/'embedded'/'study.jsonl')
-    return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
-
-# %% ../nbs/08_evaluate.ipynb #cdbbb486
-def study_points(
-    runs: list[dict],  # of `read_study`
-) -> pd.DataFrame:  # a row for each checkpoint: group, name, seed, update, gold, score, kl …
-    "All checkpoints of all runs in one table."
-    return pd.DataFrame([{key: run[key] for key in ('group', 'name', 'seed')} | point for run in runs for point in run['points']])
-
 # %% ../nbs/08_evaluate.ipynb #057b5bbb
 def evaluate(
     agents: dict[str, Agent],  # by name, such as 'base', 'sft', 'ppo'
@@ -323,3 +270,100 @@ def evaluate(
         won = win_rate(prefers(judge), tables[ours].prompt, tables[ours].response, tables[theirs].response)
         figures |= {f'win_rate_{ours}_{theirs}': float(won.mean()), f'win_rate_{ours}_{theirs}_interval': bootstrap(won)}
     return tables, {'prompts': len(prompts)} | figures
+
+# %% ../nbs/08_evaluate.ipynb #a025e247
+def read_study(
+    path: str | Path | None = None,  # of JSON lines written by `rlhf-study`; None: those that the package ships
+) -> list[dict]:  # one for each run
+    "The runs behind the curves of this lesson."
+    path = Path(path or files('rlhf_nbdev')/'embedded'/'study.jsonl')
+    return [json.loads(line) for line in path.read_text(encoding='utf-8').split('\n') if line]  # splitlines would also cut at U+2028
+
+# %% ../nbs/08_evaluate.ipynb #dda9e948
+def panel_outcomes(
+    labels: list[dict],  # of `read_labels`
+    pairs: list[dict],  # as given to `LabelLog`: prompt, a (theirs), b (ours)
+) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost, as of `win_rate`; what was skipped, or is of other pairs, is left out
+    "A person's blind verdicts: the texts tell which side was whose."
+    key = lambda pair, *sides: (pair['prompt'], *sorted(pair[side] for side in sides))
+    ours = {key(pair, 'a', 'b'): pair['b'] for pair in reversed(pairs)}  # of two alike, the log shows the first
+    counted = [label for label in labels if label['choice'] != 'skip' and key(label, 'left', 'right') in ours]
+    return np.array([0.5 if label['choice'] == 'tie' else float(label[label['choice']] == ours[key(label, 'left', 'right')]) for label in counted])
+
+# %% ../nbs/08_evaluate.ipynb #b6582d46
+def best_of_n(
+    scores: np.ndarray,  # (N,) of N responses to one prompt
+    values: np.ndarray,  # (N,) what is asked of the one with the highest score
+    n: int,  # responses to choose from, at most N
+) -> float:
+    "The expected value of the best of n, over all choices of n among the N (an unbiased estimate, as in Nakano et al. 2021)."
+    N, order = len(scores), np.argsort(-np.asarray(scores), kind='stable')
+    chance = np.array([math.comb(N - 1 - rank, n - 1)/math.comb(N, n) for rank in range(N)])  # that all others drawn rank lower
+    return float(chance @ np.asarray(values)[order])
+
+# %% ../nbs/08_evaluate.ipynb #288255ce
+def best_of_n_bound(n: int) -> float:  # nats
+    "KL(best of n ‖ reference) where no two responses score alike; else it is less (Stiennon et al. 2020; Beirami et al. 2024)."
+    return math.log(n) - (n - 1)/n
+
+# %% ../nbs/08_evaluate.ipynb #0958e3c6
+def best_of_n_kl(
+    scores: np.ndarray,  # (N,) of N responses to one prompt
+    n: int,
+) -> float:  # nats
+    "KL(best of n ‖ reference) if the N responses were all that the reference can say; those that score alike share their chance."
+    _, counts = np.unique(np.round(scores, 4), return_counts=True)
+    p, upto = counts/counts.sum(), counts.cumsum()/counts.sum()
+    best = upto**n - np.concatenate([[0], upto[:-1]])**n
+    return float((best*np.log(np.maximum(best, 1e-300)/p)).sum())
+
+# %% ../nbs/08_evaluate.ipynb #f53745f3
+def study_points(
+    runs: list[dict],  # of `read_study`
+) -> pd.DataFrame:  # a row for each checkpoint: group, name, seed, update, gold, score, kl …
+    "All checkpoints of all runs in one table."
+    return pd.DataFrame([{key: run[key] for key in ('group', 'name', 'seed', 'rated_sentences')} | point for run in runs for point in run['points']])
+
+# %% ../nbs/08_evaluate.ipynb #845007f4
+def draw_frontier(
+    runs: list[dict],  # of `read_study`: those of the groups 'frontier' and 'best of n' are drawn
+    here: dict | None = None,  # kl, gold and score of a run to be marked
+    figure=None,  # a matplotlib figure to draw into
+):  # the figure
+    "Gold reward and proxy reward against what they cost: every β (mean of its seeds, bars from least to most), its way there, and best of n."
+    import matplotlib.pyplot as plt
+    figure = figure or plt.figure(figsize=(11, 4), layout='constrained')
+    points, best = (study_points([run for run in runs if run['group'] == group]) for group in ('frontier', 'best of n'))
+    axes = figure.subplots(1, 2)
+    for ax, column, title in zip(axes, ('gold', 'score'), ('Gold: the judge it never met', 'Proxy: the reward model it trains on')):
+        for k, (name, each) in enumerate(points.groupby('name', sort=False) if len(points) else ()):
+            way = each.groupby('update')[['kl', column]].mean()
+            last = each[each['update'] == each['update'].max()]
+            spread = {f'{axis}err': [[last[key].mean() - last[key].min()], [last[key].max() - last[key].mean()]] for axis, key in (('x', 'kl'), ('y', column))}
+            ax.plot(way.kl.clip(lower=0), way[column], color=f'C{k}', lw=1, alpha=0.6)
+            ax.errorbar(last.kl.mean(), last[column].mean(), **spread, marker='o', color=f'C{k}', capsize=3, ls='none', label=name.replace('beta', 'PPO, β ='))
+        if len(best):
+            most = best[best.rated_sentences == best.rated_sentences.max()]
+            mean = most.groupby('n')[['kl', 'bound', column]].mean()
+            ax.plot(mean.kl, mean[column], 's-', ms=4, color='black', label=f'best of n, n = 1 … {mean.index.max()}')
+            ax.plot(mean.bound, mean[column], ':', color='black', label='the same at log n − (n−1)/n')
+        if here: ax.plot(max(here['kl'], 0), here[column], '*', ms=15, color='red', mec='black', label='this run', zorder=5)
+        ax.set_xscale('function', functions=(lambda kl: np.sqrt(np.maximum(kl, 0)), np.square))
+        ticks = [0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100]
+        ax.set_xlim(0, 1.1*max([1, *points.get('kl', []), *best.get('kl', []), here['kl'] if here else 0]))
+        ax.set(xticks=[t for t in ticks if t <= ax.get_xlim()[1]], xlabel='KL to the fine-tuned model, nats (√ scale)', title=title,
+               ylabel={'gold': 'gold reward', 'score': 'score (sd of the reference)'}[column])
+        ax.grid(alpha=0.3)
+    axes[1].legend(fontsize=8, loc='lower right')
+    return figure
+
+# %% ../nbs/08_evaluate.ipynb #e3760a50
+def fit_overoptimisation(
+    kl: np.ndarray,  # (N,) nats
+    gain: np.ndarray,  # (N,) gold reward, less that of the reference
+    form: str = 'rl',  # 'rl': d(α − β log d); 'bon': d(α − β d); d = √KL
+) -> tuple[float, float]:  # α, β
+    "Least squares for the two forms of Gao et al. 2022."
+    d = np.sqrt(kl)
+    columns = np.stack([d, -d*np.log(d) if form == 'rl' else -d*d], 1)
+    return tuple(np.linalg.lstsq(columns, np.asarray(gain), rcond=None)[0].tolist())

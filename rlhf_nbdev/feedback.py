@@ -8,9 +8,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 __all__ = ['CHOICES', 'ACTIONS', 'sample_pairs', 'read_labels', 'append_record', 'LabelLog', 'as_text', 'Labeler',
            'SimulatedLabeler', 'to_preferences', 'wilson', 'comparisons', 'fit_labels', 'steer', 'least_sure']
 
-# %% ../nbs/09_your_feedback.ipynb #15445706
+# %% ../nbs/09_your_feedback.ipynb #c85eead4
 import copy, html, json, math, os, random, tempfile, time
-from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterable
 import ipywidgets as widgets, torch
@@ -18,9 +17,9 @@ from fastcore.basics import patch
 from torch.utils.data import DataLoader, Subset
 from .agent import Agent
 from .dataset import IMDBDataset
-from .ppo import RLHFConfig, RLHFTrainer
-from .reward import PreferenceDataset, RewardModel, normalize, train_reward_model, write_preferences
 from .evaluate import response_texts, sample_responses
+from .ppo import RLHFConfig, RLHFTrainer
+from .reward import PreferenceDataset, RewardModel, train_reward_model, write_preferences
 from .train import ppo_updates, scale_rewards
 
 # %% ../nbs/09_your_feedback.ipynb #61865b10

@@ -7,11 +7,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/train.html.md"""
 # %% auto #0
 __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', 'keep_stage', 'fine_tune', 'find_ratings',
            'fit_reward_model', 'ppo_updates', 'rollout_metrics', 'scale_rewards', 'draw_curves', 'LivePlot',
-           'new_run_dir', 'run_ppo', 'by_step', 'html_table', 'stage_rows', 'write_report', 'finish_run', 'train',
-           'main']
+           'find_judge', 'new_run_dir', 'run_ppo', 'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side',
+           'sample_rows', 'picture', 'write_report', 'finish_run', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #71e5f062
-import base64, copy, hashlib, html, json, sys, tempfile, time
+# %% ../nbs/07_train.ipynb #a0f49d5b
+import base64, copy, hashlib, html, inspect, io, json, sys, tempfile, time
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
 from .agent import Agent, Rollout, load_model
 from .dataset import IMDBDataset, load_reviews, shuffle_key
-from .evaluate import Judge, evaluate, sample_responses
+from .evaluate import Judge, draw_frontier, evaluate, read_study, sample_responses
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RatedSentences, RewardModel, normalize, pairwise_accuracy, ratings_path, read_ratings, score_all, score_gaps, train_reward_model
 from .sft import Demonstrations, is_held_out, load_sentences, train_sft
@@ -73,7 +73,7 @@ def digest_model(model, tokenizer) -> str:
     weights = (x.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for x in model.state_dict().values())
     return digest(*weights, model.config.to_json_string(), tokenizer.get_vocab(), torch.__version__, transformers.__version__, model.device.type)
 
-# %% ../nbs/07_train.ipynb #7b3bd088
+# %% ../nbs/07_train.ipynb #67eda857
 def keep_stage(
     name: str,  # of the step
     inputs: list,  # all that it depends on, but for the code
@@ -82,7 +82,7 @@ def keep_stage(
 ) -> tuple[Path, dict]:  # the step's folder; its figures, with the seconds it took when it was made
     "Do a step, or find it done. A folder gets its name when it is complete, so a step cut off is no step."
     root = Path(root or ratings_path().parent/'stages')
-    code = [(files('rlhf_nbdev')/f'{module}.py').read_text() for module in ('agent', 'dataset', 'reward', 'sft', 'train')]
+    code = [inspect.getsource(make), *((files('rlhf_nbdev')/f'{module}.py').read_text() for module in ('agent', 'dataset', 'reward', 'sft'))]
     folder = root/f'{name}-{digest(inputs, code)}'
     if not folder.exists():
         try: root.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def rollout_metrics(
             'kl': total(kl_k1(rollout.logprobs, scored.ref_logprobs)), 'kl_k3': total(kl_k3(rollout.logprobs, scored.ref_logprobs)),
             'response_tokens': rollout.response_mask.sum(1).float().mean().item()}
 
-# %% ../nbs/07_train.ipynb #6f54740b
+# %% ../nbs/07_train.ipynb #720af6a3
 @torch.no_grad()
 def scale_rewards(
     reward_model: RewardModel,  # its mean and standard deviation are set
@@ -200,7 +200,7 @@ def scale_rewards(
     prompts: DataLoader,
     config: RLHFConfig,
 ):
-    "Normalise the scores on the reference's responses to eight batches of prompts (Ziegler et al. 2019, section 2.1)."
+    "Normalise the scores on the reference's responses to eight batches of prompts (Ziegler et al. 2019, section 2). Raises ValueError if all score alike."
     rollouts = sample_responses(reference, islice(prompts, 8), config)
     normalize(reward_model, torch.cat([reward_model(r.tokens, r.mask) for r in rollouts]))
 
@@ -237,6 +237,14 @@ class LivePlot:
         self.rows.append(row)
         self.handle.update(draw_curves(self.rows, self.figure))
 
+# %% ../nbs/07_train.ipynb #b1386e52
+def find_judge(
+    run: RunConfig,
+) -> Judge | None:
+    "The judge of lesson 8, taught by the run's reviews. Where it cannot be had, say so and go on without."
+    try: return Judge(load_reviews(run.data))
+    except ValueError as error: print(f'no judge, so no gold reward and no win rates: {error}')
+
 # %% ../nbs/07_train.ipynb #ce20a295
 def new_run_dir(
     out: str,  # '' for a name made of the time
@@ -271,20 +279,23 @@ STYLE = '''body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem a
 table{border-collapse:collapse;width:100%} td,th{border-top:1px solid #ddd;padding:.4rem;text-align:left;vertical-align:top}
 img{max-width:100%}'''
 
-# %% ../nbs/07_train.ipynb #2a60bafd
-FIGURES = {'judge': 'the judge\'s probability of "positive"', 'score': "the reward model's score, in standard deviations", 'kl': 'KL to the fine-tuned model, nats per response',
-           'distinct_bigrams': 'distinct bigrams, as a share of all', 'ended': 'share of responses that end by themselves', 'words': 'words in a response'}
+# %% ../nbs/07_train.ipynb #4c5d47d7
+FIGURES = {'gold': 'gold: a sentence of praise, says the judge', 'praise': '… praise', 'fluency': '… a sentence', 'score': "the reward model's score, in standard deviations",
+           'kl': 'KL to the fine-tuned model, nats per response', 'perplexity': 'perplexity under the fine-tuned model, at the sampling temperature', 'distinct_bigrams': 'distinct bigrams, as a share of all',
+           'ended': 'share of responses that end by themselves', 'words': 'words in a response'}
 
 # %% ../nbs/07_train.ipynb #b3ccaa67
 STEPS = {'base': 'base model', 'sft': '1 · fine-tuned', 'ppo': '3 · after PPO'}
 
-# %% ../nbs/07_train.ipynb #7c942699
+# %% ../nbs/07_train.ipynb #afcece3f
 def by_step(
     figures: dict,  # of `evaluate`, on agents named as in `STEPS`
 ) -> list[tuple]:  # rows of name, base, fine-tuned, PPO
-    "The figures of a run as rows of a table."
-    show = lambda x: f'{round(x, 2) + 0.0:.2f}'  # + 0.0: no minus before a zero
-    return [(text, *(show(figures[f'{name}_{step}']) for step in STEPS)) for name, text in FIGURES.items() if f'{name}_ppo' in figures]
+    "The figures of a run as rows of a table, with 95 % intervals over prompts where there are some."
+    def show(name):
+        text, ends = f'{round(figures[name], 2) + 0.0:.2f}', figures.get(f'{name}_interval')  # + 0.0: no minus before a zero
+        return text + (f' ({ends[0] + 0.0:.2f} to {ends[1] + 0.0:.2f})' if ends and ends[1] - ends[0] > 0.005 else '')
+    return [(text, *(show(f'{name}_{step}') for step in STEPS)) for name, text in FIGURES.items() if f'{name}_ppo' in figures]
 
 # %% ../nbs/07_train.ipynb #34f70556
 def html_table(
@@ -307,40 +318,88 @@ def stage_rows(
     if 'accuracy_clear' in reward: two += f", {share(reward['accuracy_clear'])} of those whose mean ratings differ by 1 or more"
     return [('1 · demonstrations', one, sft.get('seconds', '')), ('2 · comparisons', two, reward.get('seconds', '')), ('3 · PPO', f"{figures['updates']} updates", figures['seconds_ppo'])]
 
-# %% ../nbs/07_train.ipynb #3c287618
+# %% ../nbs/07_train.ipynb #e37f216b
+def win_rows(
+    figures: dict,  # of `evaluate`
+) -> list[tuple]:  # rows of who against whom, win rate, interval, ties
+    "Who wins, in words."
+    pairs = {name: name.split('_')[2:] for name in figures if name.startswith('win_rate_') and not name.endswith('_interval')}
+    return [(f'{STEPS[ours]} against {STEPS[theirs]}', f'{figures[name]:.1%}', '{:.1%} to {:.1%}'.format(*figures[f'{name}_interval']), f"{figures[f'ties_{ours}_{theirs}']:.1%}")
+            for name, (ours, theirs) in pairs.items()]
+
+# %% ../nbs/07_train.ipynb #e33dcd10
+def side_by_side(
+    tables: dict[str, pd.DataFrame],  # of `evaluate`
+) -> pd.DataFrame:  # prompt, and each step's response under its name, with score_… and, if judged, gold_…
+    "The answers of all steps to one prompt in one row."
+    wide = pd.DataFrame({'prompt': tables['ppo'].prompt})
+    for step, table in tables.items():
+        wide[step] = table.response
+        for column in ('score', 'gold'):
+            if column in table: wide[f'{column}_{step}'] = table[column].round(4)
+    return wide
+
+# %% ../nbs/07_train.ipynb #a431f2ba
+def sample_rows(
+    table: pd.DataFrame,  # of `side_by_side`
+) -> list[tuple]:  # prompt, then score and response of each step
+    "Samples as rows for `html_table`."
+    return [(row['prompt'], *(cell for step in STEPS for cell in (f"{row[f'score_{step}']:+.2f}", row[step]))) for row in table.to_dict('records')]
+
+# %% ../nbs/07_train.ipynb #3083643f
+def picture(
+    figure,  # of matplotlib
+    alt: str,  # what it shows, for those who cannot see it
+) -> str:
+    "A figure as HTML that needs no other file."
+    file = io.BytesIO()
+    figure.savefig(file, dpi=120)
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+# %% ../nbs/07_train.ipynb #2b5c8339
 def write_report(
-    folder: Path,  # of the run; holds curves.png
-    table: pd.DataFrame,  # of `evaluate`
+    folder: Path,  # of the run
+    rows: list[dict],  # of `run_ppo`
+    table: pd.DataFrame,  # of `side_by_side`
     figures: dict,  # of `train`
     settings: dict,  # what the run was asked for
 ):
-    "One page for a person, complete in itself: the three steps, figures, curves, samples, settings."
-    picture = base64.b64encode((folder/'curves.png').read_bytes()).decode()
-    samples = [(row['prompt'], *(cell for step in STEPS for cell in (f"{row[f'score_{step}']:+.2f}", row[step]))) for row in table.to_dict('records')]
+    "One page for a person, complete in itself: the three steps, figures with intervals, who wins, curves, the frontier, samples, settings."
+    head, wins = ['prompt', *(cell for title in STEPS.values() for cell in ('score', title))], win_rows(figures)
+    changed = table.loc[(table.score_ppo - table.score_sft).abs().sort_values(ascending=False, kind='stable').index][:20]
+    judged = '<p>Gold is the verdict of a judge that counts words and has learnt from other texts than the reward model (lesson 8).</p>' + \
+        html_table(wins, ['who wins, says the judge', 'win rate (ties count half)', '95 % interval', 'ties']) if wins else ''
+    frontier, likened = '', settings['model'] == 'embedded' and settings['data'] == 'package' and figures.get('reward', {}).get('source') == 'people'
+    if wins and likened:  # else the axes mean something else
+        frontier = '<h2>What was gained, and what it cost</h2>' + picture(draw_frontier(read_study(), {key: figures[f'{key}_ppo'] for key in ('kl', 'gold', 'score')}), 'gold reward and score against KL') + \
+            '<p>Circles and black squares: runs that come with the package, made with the default settings but for β (lesson 8). Star: this run.</p>'
     (folder/'report.html').write_text(f'''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev: a run</title><style>{STYLE}</style>
 <h1>Three steps on movie reviews</h1>{html_table(stage_rows(figures), ['step', 'what came of it', 'seconds, when made'])}
-<h2>On {len(table)} held-out prompts</h2>{html_table(by_step(figures), ['', *STEPS.values()])}
-<p>Scores have mean 0 and standard deviation 1 on the fine-tuned model's responses to training prompts. The judge is a bag of words, trained on other texts than the reward model. A response has at most {settings['response_length']} tokens.</p>
-<h2>Step three</h2><img alt="reward, KL and entropy by update" src="data:image/png;base64,{picture}">
-<h2>Samples</h2>{html_table(samples, ['prompt', *(cell for title in STEPS.values() for cell in ('score', title))])}
+<h2>On {len(table)} held-out prompts</h2>{html_table(by_step(figures), ['mean (95 % interval over prompts)', *STEPS.values()])}
+<p>Scores have mean 0 and standard deviation 1 on the fine-tuned model's responses to training prompts. A response has at most {settings['response_length']} tokens.</p>{judged}
+<h2>Step three</h2>{picture(draw_curves(rows), 'reward, KL and entropy by update')}{frontier}
+<h2>The {len(changed)} samples whose score PPO changed most</h2>{html_table(sample_rows(changed), head)}
+<details><summary>All samples</summary>{html_table(sample_rows(table), head)}</details>
 <h2>Settings</h2>{html_table(settings.items())}</html>''', encoding='utf-8')
 
-# %% ../nbs/07_train.ipynb #a55cf7d4
+# %% ../nbs/07_train.ipynb #0dfefc5d
 def finish_run(
     folder: Path,
     rows: list[dict],  # of `run_ppo`
-    table: pd.DataFrame, figures: dict,  # of `evaluate` and of the steps
+    tables: dict[str, pd.DataFrame], figures: dict,  # of `evaluate` and of the steps
     settings: dict,  # what the run was asked for
 ):
     "Write samples, figures and report, and show the first samples."
+    table = side_by_side(tables)
     table.to_json(folder/'samples.jsonl', orient='records', lines=True, force_ascii=False)
     (folder/'summary.json').write_text(json.dumps(figures, indent=1))
-    if rows: write_report(folder, table, figures, settings)
-    for text, *cells in [(f'on {len(table)} held-out prompts', *STEPS.values()), *by_step(figures)]: print(f'{text:50}' + ''.join(f'{cell:>16}' for cell in cells))
+    if rows: write_report(folder, rows, table, figures, settings)
+    for text, *cells in [(f'on {len(table)} held-out prompts', *STEPS.values()), *by_step(figures)]: print(f'{text:48}' + ''.join(f'{cell:>24}' for cell in cells))
+    for who, won, interval, ties in win_rows(figures): print(f'{who} wins {won} ({interval}; {ties} ties count half)')
     for row in table[:3].to_dict('records'):
         print(f"\n{row['prompt']} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {row[step]}" for step, title in STEPS.items()))
 
-# %% ../nbs/07_train.ipynb #c602582f
+# %% ../nbs/07_train.ipynb #4e55a84d
 def train(
     run: RunConfig | None = None,  # None: the default one
     config: RLHFConfig | None = None,  # None: the default one
@@ -353,6 +412,7 @@ def train(
     base, ratings = Agent(base_model.to(run.device)), find_ratings(run)
     sample_responses(base, [default_collate([data['train'][0]])], config)  # fails at once if prompt and response do not fit the context
     if run.reward: fit_reward_model(run, config, base_model, tokenizer, None, data)  # fails at once if it does not fit
+    judge = find_judge(run)
     folder, settings = new_run_dir(run.out), asdict(run) | asdict(config)
 
     model, sft_folder, sft_figures = fine_tune(run, config, base_model, tokenizer)
@@ -373,7 +433,7 @@ def train(
     finally: agent.save_pretrained(folder, tokenizer)  # a step that fails leaves the weights as they were
     figures = {'sft': sft_figures, 'reward': reward_figures, 'updates': len(rows), 'seconds_ppo': round(time.perf_counter() - began, 1)}
     held_out = Subset(data['held_out'], range(min(run.eval_prompts, len(data['held_out']))))
-    tables, measured = evaluate(dict(zip(STEPS, (base, reference, agent))), held_out, reward_model, ref_model, find_judge(run), config)
+    tables, measured = evaluate(dict(zip(STEPS, (base, reference, agent))), held_out, reward_model, ref_model, judge, config)
     finish_run(folder, rows, tables, measured | figures | {'seconds': round(time.perf_counter() - started)}, settings)
     return folder
 

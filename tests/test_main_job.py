@@ -29,7 +29,9 @@ def test_step_two_ranks_like_people(summary):
 
 @without_ratings
 def test_step_three_pleases_an_independent_judge_and_stays_near(summary):
-    assert 0.35 < summary['judge_sft'] < 0.65 and summary['judge_ppo'] >= 0.85
+    assert 0.35 < summary['praise_sft'] < 0.65 and summary['praise_ppo'] >= 0.75
+    assert summary['gold_ppo_interval'][0] > summary['gold_sft_interval'][1] and summary['fluency_ppo'] >= 0.75
+    assert summary['win_rate_ppo_sft_interval'][0] > 0.7
     assert 1 < summary['kl_ppo'] <= 18 and abs(summary['kl_sft']) < 0.01
     assert summary['distinct_bigrams_ppo'] >= 0.6*summary['distinct_bigrams_sft']
     assert summary['ended_ppo'] >= 0.95 and summary['words_ppo'] > 4

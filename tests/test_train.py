@@ -65,7 +65,7 @@ def test_any_step_can_be_replaced(folder, tmp_path):
     assert sorted(path.name for path in Path(STAGES.name).iterdir()) == kept
     same, made = (json.loads((path/'summary.json').read_text()) for path in (folder, tmp_path/'given'))
     assert made['sft'] == made['reward'] == {} and same['reward']['source'] == ('people' if ratings_path().is_file() else 'labels')
-    assert made['judge_sft'] == same['judge_sft'] and '>given<' in (tmp_path/'given'/'report.html').read_text()
+    assert made['gold_sft'] == same['gold_sft'] and '>given<' in (tmp_path/'given'/'report.html').read_text()
 
 
 def test_a_model_of_another_vocabulary_is_refused_before_anything_long(tmp_path):
