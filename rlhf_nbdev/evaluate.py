@@ -148,11 +148,11 @@ def reliability(
     table = pd.DataFrame({'said': probabilities, 'found': outcomes, 'bin': np.minimum((np.asarray(probabilities)*bins).astype(int), bins - 1)})
     return table.groupby('bin').agg(said=('said', 'mean'), found=('found', 'mean'), n=('said', 'size'))
 
-# %% ../nbs/08_evaluate.ipynb #b60c7e68
+# %% ../nbs/08_evaluate.ipynb #fe13c2a6
 def calibration_error(
     table: pd.DataFrame,  # of `reliability`
 ) -> float:
-    "The expected calibration error: the mean distance of said and found (Guo et al. 2017, section 2)."
+    "The mean distance of said and found (the expected calibration error of Guo et al. 2017, for one class)."
     return float(np.average((table.said - table.found).abs(), weights=table.n))
 
 # %% ../nbs/08_evaluate.ipynb #d535cd11
@@ -235,11 +235,11 @@ def bootstrap(
     means = x[np.random.default_rng(seed).integers(len(x), size=(n, len(x)))].mean(1)
     return tuple(float(q) for q in np.quantile(means, [(1 - level)/2, (1 + level)/2]))
 
-# %% ../nbs/08_evaluate.ipynb #bd2a360a
+# %% ../nbs/08_evaluate.ipynb #485882a4
 def win_rate(
     prefer,  # prompts, firsts, seconds -> (N,) array: 1 where the first is better, −1 the second, 0 no difference
     prompts: list[str], ours: list[str], theirs: list[str],
-) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost; the mean is the win rate
+) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost, 0.75 or 0.25 tied in one order only; the mean is the win rate
     "Every pair is shown in both orders; what is won in one and lost in the other is a tie."
     first, second = np.asarray(prefer(prompts, ours, theirs)), np.asarray(prefer(prompts, theirs, ours))
     return 0.5 + (first - second)/4
@@ -255,7 +255,7 @@ def prefers(
         return np.sign(gap)*(np.abs(gap) > margin)
     return prefer
 
-# %% ../nbs/08_evaluate.ipynb #057b5bbb
+# %% ../nbs/08_evaluate.ipynb #2e9d65a5
 def evaluate(
     agents: dict[str, Agent],  # by name, such as 'base', 'sft', 'ppo'
     prompts: Subset, reward_model, ref_model, judge: Judge | None, config: RLHFConfig,  # as in `measure`
@@ -268,7 +268,7 @@ def evaluate(
         figures |= {f'{column}_{name}_interval': bootstrap(table[column]) for column in columns}
     for theirs, ours in combinations(agents, 2) if judge else ():
         won = win_rate(prefers(judge), tables[ours].prompt, tables[ours].response, tables[theirs].response)
-        figures |= {f'win_rate_{ours}_{theirs}': float(won.mean()), f'win_rate_{ours}_{theirs}_interval': bootstrap(won)}
+        figures |= {f'win_rate_{ours}_{theirs}': float(won.mean()), f'win_rate_{ours}_{theirs}_interval': bootstrap(won), f'ties_{ours}_{theirs}': float((won == 0.5).mean())}
     return tables, {'prompts': len(prompts)} | figures
 
 # %% ../nbs/08_evaluate.ipynb #a025e247
@@ -324,7 +324,7 @@ def study_points(
     "All checkpoints of all runs in one table."
     return pd.DataFrame([{key: run[key] for key in ('group', 'name', 'seed', 'rated_sentences')} | point for run in runs for point in run['points']])
 
-# %% ../nbs/08_evaluate.ipynb #845007f4
+# %% ../nbs/08_evaluate.ipynb #0b9ef498
 def draw_frontier(
     runs: list[dict],  # of `read_study`: those of the groups 'frontier' and 'best of n' are drawn
     here: dict | None = None,  # kl, gold and score of a run to be marked
@@ -347,7 +347,7 @@ def draw_frontier(
             mean = most.groupby('n')[['kl', 'bound', column]].mean()
             ax.plot(mean.kl, mean[column], 's-', ms=4, color='black', label=f'best of n, n = 1 … {mean.index.max()}')
             ax.plot(mean.bound, mean[column], ':', color='black', label='the same at log n − (n−1)/n')
-        if here: ax.plot(max(here['kl'], 0), here[column], '*', ms=15, color='red', mec='black', label='this run', zorder=5)
+        if here: ax.plot(max(here['kl'], 0), here[column], '*', ms=16, color='gold', mec='black', label='this run', zorder=5)
         ax.set_xscale('function', functions=(lambda kl: np.sqrt(np.maximum(kl, 0)), np.square))
         ticks = [0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100]
         ax.set_xlim(0, 1.1*max([1, *points.get('kl', []), *best.get('kl', []), here['kl'] if here else 0]))

@@ -2,12 +2,23 @@
 import json, os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import pytest
+from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.reward import ratings_path
 
 COMMAND = [str(Path(sys.executable).parent/'rlhf-train')]
 STAGES = tempfile.TemporaryDirectory()  # where the small steps one and two are kept, and found again by the next test
+REVIEWS = f'{STAGES.name}.csv'  # 600 short reviews: none from which a judge could learn, which saves its ten seconds
+PACKAGE = ['--data', 'package', '--n_train', '10000']
 SMALL = ['--updates', '2', '--batch_size', '8', '--demonstrations', '64', '--rated_sentences', '64', '--reward_pairs', '64', '--eval_prompts', '16',
-         '--response_length', '6', '--epochs', '1', '--device', 'cpu', '--stages', STAGES.name]
+         '--response_length', '6', '--epochs', '1', '--device', 'cpu', '--stages', STAGES.name, '--data', REVIEWS, '--n_train', '500']
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_reviews():
+    reviews = load_reviews()
+    reviews[reviews.text.str.len() <= 1000].sample(600, random_state=0).to_csv(REVIEWS, index=False)
+    yield
+    Path(REVIEWS).unlink()
 
 
 def run(*options, **kwargs): return subprocess.run(COMMAND + list(map(str, options)), capture_output=True, text=True, timeout=300, **kwargs)
@@ -16,7 +27,7 @@ def run(*options, **kwargs): return subprocess.run(COMMAND + list(map(str, optio
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp('runs')/'one'
-    result = run(*SMALL, '--out', path)
+    result = run(*SMALL, *PACKAGE, '--out', path)
     assert result.returncode == 0, result.stderr[-2000:]
     return path
 
@@ -25,9 +36,12 @@ def test_leaves_what_it_promises(folder):
     rows = [json.loads(line) for line in open(folder/'metrics.jsonl')]
     assert [row['update'] for row in rows] == [1, 2]
     samples = [json.loads(line) for line in open(folder/'samples.jsonl')]
-    assert len(samples) == 16 and {'prompt', 'base', 'sft', 'ppo', 'score_ppo'} <= samples[0].keys()
+    assert len(samples) == 16 and {'prompt', 'base', 'sft', 'ppo', 'score_ppo', 'gold_ppo'} <= samples[0].keys()
     assert json.loads((folder/'config.json').read_text())['rlhf']['updates'] == 2
     assert (folder/'curves.png').stat().st_size > 10_000 and '</html>' in (folder/'report.html').read_text()
+    report, summary = (folder/'report.html').read_text(), json.loads((folder/'summary.json').read_text())
+    assert report.count('<img ') == (2 if ratings_path().is_file() else 1) and 'The 16 samples whose score PPO changed most' in report
+    assert 0 <= summary['win_rate_ppo_sft_interval'][0] <= summary['win_rate_ppo_sft'] <= summary['win_rate_ppo_sft_interval'][1] <= 1
 
 
 def test_pipeline_loads_the_tuned_policy(folder):
@@ -46,7 +60,7 @@ def test_agent_and_reward_model_come_back(folder):
 
 
 def test_same_seed_same_metrics_with_steps_made_anew(folder, tmp_path):
-    assert run(*SMALL, '--stages', tmp_path/'stages', '--out', tmp_path/'again').returncode == 0
+    assert run(*SMALL, *PACKAGE, '--stages', tmp_path/'stages', '--out', tmp_path/'again').returncode == 0
     a, b = ([{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in open(path/'metrics.jsonl')] for path in (folder, tmp_path/'again'))
     assert a == b
 
@@ -60,7 +74,7 @@ def test_finished_steps_are_found_again(folder, tmp_path):
 
 def test_any_step_can_be_replaced(folder, tmp_path):
     kept = sorted(path.name for path in Path(STAGES.name).iterdir())
-    result = run(*SMALL, '--sft', folder/'sft', '--reward', folder/'reward_model', '--out', tmp_path/'given')
+    result = run(*SMALL, *PACKAGE, '--sft', folder/'sft', '--reward', folder/'reward_model', '--out', tmp_path/'given')
     assert result.returncode == 0, result.stderr[-2000:]
     assert sorted(path.name for path in Path(STAGES.name).iterdir()) == kept
     same, made = (json.loads((path/'summary.json').read_text()) for path in (folder, tmp_path/'given'))
@@ -116,7 +130,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path):
     (['--prompt_length', '0'], 'prompt_length must be at least 1'),
     (['--response_length', '0'], 'response_length must be at least 1'),
     (['--batch_size', '7'], 'does not divide'),
-    (['--batch_size', '20000'], 'exceeds the 10000 prompts'),
+    (['--batch_size', '20000'], 'exceeds the 500 prompts'),
     (['--reward_pairs', '0'], 'reward_pairs must be at least 1'),
     (['--eval_prompts', '0'], 'eval_prompts must be at least 1'),
     (['--demonstrations', '0'], 'demonstrations must be at least 1'),
