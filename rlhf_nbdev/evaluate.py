@@ -301,9 +301,9 @@ def best_of_n(
     chance = np.array([math.comb(N - 1 - rank, n - 1)/math.comb(N, n) for rank in range(N)])  # that all others drawn rank lower
     return float(chance @ np.asarray(values)[order])
 
-# %% ../nbs/08_evaluate.ipynb #288255ce
+# %% ../nbs/08_evaluate.ipynb #9ddfec72
 def best_of_n_bound(n: int) -> float:  # nats
-    "KL(best of n ‖ reference) where no two responses score alike; else it is less (Stiennon et al. 2020; Beirami et al. 2024)."
+    "The most that KL(best of n ‖ reference) can be, reached where each response is rare and none score alike (Beirami et al. 2024)."
     return math.log(n) - (n - 1)/n
 
 # %% ../nbs/08_evaluate.ipynb #0958e3c6

@@ -279,9 +279,9 @@ STYLE = '''body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem a
 table{border-collapse:collapse;width:100%} td,th{border-top:1px solid #ddd;padding:.4rem;text-align:left;vertical-align:top}
 img{max-width:100%}'''
 
-# %% ../nbs/07_train.ipynb #4c5d47d7
+# %% ../nbs/07_train.ipynb #0311b9f4
 FIGURES = {'gold': 'gold: a sentence of praise, says the judge', 'praise': '… praise', 'fluency': '… a sentence', 'score': "the reward model's score, in standard deviations",
-           'kl': 'KL to the fine-tuned model, nats per response', 'perplexity': 'perplexity under the fine-tuned model, at the sampling temperature', 'distinct_bigrams': 'distinct bigrams, as a share of all',
+           'kl': 'KL to the fine-tuned model, nats per response', 'perplexity': 'perplexity under the fine-tuned model', 'distinct_bigrams': 'distinct bigrams, as a share of all',
            'ended': 'share of responses that end by themselves', 'words': 'words in a response'}
 
 # %% ../nbs/07_train.ipynb #b3ccaa67
@@ -346,17 +346,19 @@ def sample_rows(
     "Samples as rows for `html_table`."
     return [(row['prompt'], *(cell for step in STEPS for cell in (f"{row[f'score_{step}']:+.2f}", row[step]))) for row in table.to_dict('records')]
 
-# %% ../nbs/07_train.ipynb #3083643f
+# %% ../nbs/07_train.ipynb #b63f7a63
 def picture(
     figure,  # of matplotlib
     alt: str,  # what it shows, for those who cannot see it
 ) -> str:
-    "A figure as HTML that needs no other file."
+    "A figure as HTML that needs no other file. The figure is closed."
+    import matplotlib.pyplot as plt
     file = io.BytesIO()
     figure.savefig(file, dpi=120)
+    plt.close(figure)
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
-# %% ../nbs/07_train.ipynb #2b5c8339
+# %% ../nbs/07_train.ipynb #656c8d7d
 def write_report(
     folder: Path,  # of the run
     rows: list[dict],  # of `run_ppo`
@@ -376,7 +378,7 @@ def write_report(
     (folder/'report.html').write_text(f'''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev: a run</title><style>{STYLE}</style>
 <h1>Three steps on movie reviews</h1>{html_table(stage_rows(figures), ['step', 'what came of it', 'seconds, when made'])}
 <h2>On {len(table)} held-out prompts</h2>{html_table(by_step(figures), ['mean (95 % interval over prompts)', *STEPS.values()])}
-<p>Scores have mean 0 and standard deviation 1 on the fine-tuned model's responses to training prompts. A response has at most {settings['response_length']} tokens.</p>{judged}
+<p>Scores have mean 0 and standard deviation 1 on the fine-tuned model's responses to training prompts. Perplexity is at the sampling temperature, {settings['temperature']}. A response has at most {settings['response_length']} tokens.</p>{judged}
 <h2>Step three</h2>{picture(draw_curves(rows), 'reward, KL and entropy by update')}{frontier}
 <h2>The {len(changed)} samples whose score PPO changed most</h2>{html_table(sample_rows(changed), head)}
 <details><summary>All samples</summary>{html_table(sample_rows(table), head)}</details>
