@@ -155,8 +155,7 @@ def run_variant(
     return {'group': variant.group, 'name': name, 'seed': seed, 'settings': variant.settings, 'rated_sentences': variant.rated_sentences,
             'prompts': prompts, 'stopped': stopped, 'columns': COLUMNS, 'rows': rows, 'points': points}
 
-# %% ../nbs/appendix/study.ipynb #cb9f94b4
-@torch.no_grad()
+# %% ../nbs/appendix/study.ipynb #837cd3f4
 def run_best_of_n(
     seed: int,
     prompts: int = 256,  # held out
@@ -176,7 +175,7 @@ def run_best_of_n(
     for n_rated in (100, 1000, 10_000):
         reward_model = prepare(seed, n_rated)[2]
         scale_rewards(reward_model, reference, DataLoader(train, config.batch_size, shuffle=True), config)
-        scores = np.stack([torch.cat([reward_model(r.tokens, r.mask) for r in each]) for each in rollouts], 1)
+        with torch.no_grad(): scores = np.stack([torch.cat([reward_model(r.tokens, r.mask) for r in each]) for each in rollouts], 1)
         chosen_by = scores - config.missing_eos_penalty*~ended  # what PPO is rewarded with
         points = []
         for n in (2**k for k in range(most.bit_length())):
