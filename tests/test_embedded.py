@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 def test_ships_small_and_without_pickle():
     files = [p for p in FOLDER.iterdir() if p.is_file()]
     assert sum(p.stat().st_size for p in files) <= 16e6
-    assert {p.suffix for p in files} <= {'.safetensors', '.json', '.md'}
+    assert {p.suffix for p in files} <= {'.safetensors', '.json', '.jsonl', '.md'}
     assert (FOLDER/'README.md').exists()
 
 
