@@ -99,9 +99,9 @@ def corrupt(
         parts = [rng.choice(strange) if rng.random() < 0.3 else part for part in parts]
     return ' '.join(parts)
 
-# %% ../nbs/08_evaluate.ipynb #38bc46d1
+# %% ../nbs/08_evaluate.ipynb #4004f83d
 class Judge:
-    "Is it praise, and is it a sentence? Two logistic regressions on counts of words, taught by sentences of reviews that nothing here was rewarded on. Raises ImportError without scikit-learn, ValueError with too few reviews."
+    "Is it praise, and is it a sentence? Two logistic regressions on counts of words, taught by sentences of reviews that nothing here was rewarded on. Raises ValueError with too few reviews."
     def __init__(self,
         reviews: pd.DataFrame,  # columns text, label
         min_chars: int = 1001,  # only reviews at least this long: `IMDBDataset` leaves them out
