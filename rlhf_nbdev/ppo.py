@@ -63,7 +63,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #50b561d5
+# %% ../nbs/06_loss.ipynb #c67c0941
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
@@ -73,6 +73,7 @@ class RLHFConfig:
     updates: int = option(30, 'Rounds of sampling and learning (this course; Ziegler et al.: about 2,000).')
     epochs: int = option(4, 'Times each response is learnt from (Ziegler et al. 2019: 4).')
     minibatches: int = option(2, 'Optimizer steps in an epoch, on equal parts of the batch (this course; Ziegler et al. 2019: 1).')
+    microbatches: int = option(1, 'Parts in which a minibatch goes through the model; more take less memory and give the same gradient (gradient accumulation, as in the code of N+).')
     learning_rate: float = option(1e-4, "AdamW's rate at the start (this course, for its small model), falling linearly to 0 (Ziegler et al.'s code).")
     adam_epsilon: float = option(1e-5, "AdamW's epsilon (Huang et al. 2022, 37 details, core detail 3).")
     max_grad_norm: float = option(1.0, 'Longer gradients are scaled down to this norm (37 details, core detail 11, where it is 0.5).')
@@ -86,10 +87,11 @@ class RLHFConfig:
     target_kl: float = option(0.0, "Nats per response that the adaptive controller steers to; 0 keeps beta fixed, as Stiennon et al. 2020 do (Ziegler et al.'s code: 6).")
     kl_horizon: int = option(10_000, "Responses over which the controller corrects (Ziegler et al.'s code: 10,000).")
     missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
+    max_kl: float = option(0.0, 'Stop after an update whose batch was further than this many nats per response from the reference; 0: never (this course).')
     seed: int = option(0, 'Of everything random (this course).')
 
     def __post_init__(self):
-        for name in ('prompt_length', 'response_length', 'batch_size', 'updates', 'epochs', 'minibatches'):
+        for name in ('prompt_length', 'response_length', 'batch_size', 'updates', 'epochs', 'minibatches', 'microbatches'):
             if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
         if self.batch_size % self.minibatches:
             raise ValueError(f'batch_size {self.batch_size} does not divide into {self.minibatches} equal minibatches: change one of them')
@@ -124,15 +126,19 @@ class RLHFTrainer:
                                    c.clip_ratio, c.clip_value, c.value_coef)
         return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask).item()}
 
-# %% ../nbs/06_loss.ipynb #5a7a92e9
+# %% ../nbs/06_loss.ipynb #7f232358
 @patch
-def step(self: RLHFTrainer,
+def backward(self: RLHFTrainer,
     loss: torch.Tensor,  # a scalar
-) -> float:  # the gradient's norm before clipping
-    "Backward, clip, step. Raises FloatingPointError, before the weights are touched, if the loss or a gradient is not finite."
+):
+    "Add the loss's gradient to what is there. Raises FloatingPointError if the loss is not finite."
     if not loss.isfinite(): raise FloatingPointError(f'the loss is {loss.item()}')
-    self.optimizer.zero_grad()
     loss.backward()
+
+# %% ../nbs/06_loss.ipynb #6a5103d6
+@patch
+def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
+    "Clip, step. Raises FloatingPointError, before the weights are touched, if a gradient is not finite."
     grads = {n: p.grad for n, p in self.agent.named_parameters() if p.grad is not None}
     norm = torch.nn.utils.get_total_norm(grads.values())
     if not norm.isfinite():
@@ -142,7 +148,24 @@ def step(self: RLHFTrainer,
     self.optimizer.step()
     return norm.item()
 
-# %% ../nbs/06_loss.ipynb #d8a6fd4c
+# %% ../nbs/06_loss.ipynb #ab78ecc9
+@patch
+def learn(self: RLHFTrainer,
+    rollout: Rollout,  # a minibatch
+    advantages: torch.Tensor,  # (B, R) whitened
+    returns: torch.Tensor,  # (B, R)
+) -> dict:  # scalars to watch
+    "One optimizer step. Microbatches count by their share of the tokens, so that their number changes nothing."
+    mask, sums = rollout.response_mask, {}
+    self.optimizer.zero_grad()
+    for rows in torch.arange(len(mask), device=mask.device).chunk(self.config.microbatches):
+        share = (mask[rows].sum()/mask.sum().clamp(min=1)).item()
+        loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
+        self.backward(share*loss)
+        sums = {name: sums.get(name, 0.0) + share*x for name, x in stats.items()}
+    return sums | {'ppo/grad_norm': self.step()}
+
+# %% ../nbs/06_loss.ipynb #d3035252
 @patch
 def update(self: RLHFTrainer,
     rollout: Rollout,  # the whole batch
@@ -152,10 +175,9 @@ def update(self: RLHFTrainer,
     c, mask, history = self.config, rollout.response_mask, []
     advantages, returns = compute_advantage_and_return(rewards, rollout.values, mask, c.gamma, c.lam)
     advantages = whiten(advantages, mask)  # after the returns were taken from them
-    for _ in range(c.epochs):
-        for rows in torch.randperm(len(mask), device=mask.device).chunk(c.minibatches):
-            loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
-            history.append(stats | {'ppo/grad_norm': self.step(loss)})
+    for rows in (rows for _ in range(c.epochs) for rows in torch.randperm(len(mask), device=mask.device).chunk(c.minibatches)):
+        try: history.append(self.learn(rollout[rows], advantages[rows], returns[rows]))
+        except FloatingPointError as error: raise FloatingPointError(f'step {len(history) + 1} of {c.epochs*c.minibatches}: {error}') from None
     self.scheduler.step()
     means = {key: sum(stats[key] for stats in history)/len(history) for key in history[0]}
     return means | {'ppo/explained_variance': explained_variance(rollout.values, returns, mask)}

@@ -10,15 +10,15 @@ __all__ = ['RATINGS_FILE', 'RATINGS_SHA256', 'bradley_terry_loss', 'RewardModel'
            'PreferenceDataset', 'score_rows', 'compare', 'pair_loss', 'ranking_loss', 'RatedSentences', 'rank_loss',
            'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize', 'LabelPairs', 'score_gaps']
 
-# %% ../nbs/04_reward.ipynb #f3c76d8f
+# %% ../nbs/04_reward.ipynb #46a64b8f
 import copy, hashlib, html, io, json, math, os, shutil, subprocess, sys, tarfile, tempfile, warnings
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from .agent import position_ids
+from .agent import load_tensors, load_weights, position_ids
 from .dataset import clean_text
 from .sft import autocast, pad_left, trim
 
@@ -31,7 +31,7 @@ def bradley_terry_loss(
     "−log P(chosen beats rejected), where the log-odds are the difference of the scores (Ouyang et al. 2022, equation 1)."
     return -F.logsigmoid(chosen - rejected - margin).mean()
 
-# %% ../nbs/04_reward.ipynb #df06e4a0
+# %% ../nbs/04_reward.ipynb #7ba71c48
 class RewardModel(nn.Module):
     "A language model's trunk with a scalar head (Stiennon et al. 2020, section 3.4), read at the last token."
     def __init__(self, model):  # a causal language model; its trunk is copied, its head is left behind
@@ -44,6 +44,8 @@ class RewardModel(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True): return super().train(False)  # dropout stays off here too
+
+    def head_state(self): return {name: x for name, x in self.state_dict().items() if not name.startswith('trunk.')}  # head, mean, std
 
     def forward(self,
         tokens: torch.Tensor,  # (B, T), padded on either side
@@ -319,26 +321,26 @@ def normalize(
     reward_model.mean += scores.mean()*reward_model.std
     reward_model.std *= scores.std()
 
-# %% ../nbs/04_reward.ipynb #8985b69e
+# %% ../nbs/04_reward.ipynb #5a869081
 @patch
 def save_pretrained(self: RewardModel,
     folder: str | Path,  # made if missing
 ):
     "Write the trunk as an ordinary transformers folder, head and normalisation beside it."
     self.trunk.save_pretrained(folder)
-    save_file({name: x for name, x in self.state_dict().items() if not name.startswith('trunk.')}, Path(folder)/'reward_head.safetensors')
+    save_file(self.head_state(), Path(folder)/'reward_head.safetensors')
 
-# %% ../nbs/04_reward.ipynb #5b35e17e
+# %% ../nbs/04_reward.ipynb #36d9cd5b
 @patch(cls_method=True)
 def from_pretrained(cls: RewardModel,
     folder: str | Path,  # written by `RewardModel.save_pretrained`
 ) -> RewardModel:
-    "Read a reward model back, normalisation included. Raises FileNotFoundError."
+    "Read a reward model back, normalisation included. Raises FileNotFoundError, and ValueError if a file is damaged or of another model."
     from transformers import AutoModel
     head = Path(folder)/'reward_head.safetensors'
     if not head.is_file(): raise FileNotFoundError(f'{folder} holds no reward model: {head.name} is missing')
-    reward_model = cls(AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True))
-    reward_model.load_state_dict(reward_model.state_dict() | load_file(head))  # strict: a foreign name is an error
+    reward_model = cls(load_weights(AutoModel, folder))
+    load_tensors(head, reward_model.head_state())
     return reward_model
 
 # %% ../nbs/04_reward.ipynb #f4e1a91d

@@ -6,29 +6,33 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/train.html.md"""
 
 # %% auto #0
 __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', 'keep_stage', 'fine_tune', 'find_ratings',
-           'fit_reward_model', 'ppo_updates', 'rollout_metrics', 'scale_rewards', 'draw_curves', 'LivePlot',
-           'find_judge', 'new_run_dir', 'run_ppo', 'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side',
-           'sample_rows', 'picture', 'write_report', 'finish_run', 'train', 'main']
+           'fit_reward_model', 'NotFinite', 'ppo_updates', 'rollout_metrics', 'scale_rewards', 'draw_curves',
+           'LivePlot', 'find_judge', 'new_run_dir', 'as_configs', 'prompt_batches', 'keep_evidence', 'run_ppo',
+           'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side', 'sample_rows', 'picture', 'write_report',
+           'finish_run', 'begin_run', 'finish_ppo', 'find_settings', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #a0f49d5b
-import base64, copy, hashlib, html, inspect, io, json, sys, tempfile, time
-from dataclasses import asdict, dataclass
+# %% ../nbs/07_train.ipynb #bae4df26
+import base64, copy, hashlib, html, inspect, io, json, os, sys, tempfile, time
+from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Iterator
 import pandas as pd, torch, transformers
 from importlib.resources import files
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Subset, default_collate
 from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
 from .agent import Agent, Rollout, load_model
-from .dataset import IMDBDataset, load_reviews, shuffle_key
+from .checkpoint import Stopping, hold, load_checkpoint, read_checkpoint, read_rows, save_checkpoint, write_whole
+from .dataset import IMDBDataset, load_reviews, printable, shuffle_key
 from .evaluate import Judge, draw_frontier, evaluate, read_study, sample_responses
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RatedSentences, RewardModel, normalize, pairwise_accuracy, ratings_path, read_ratings, score_all, score_gaps, train_reward_model
 from .sft import Demonstrations, is_held_out, load_sentences, train_sft
 
-# %% ../nbs/07_train.ipynb #a1fb1b68
+# %% ../nbs/07_train.ipynb #c4712cc7
 @dataclass
 class RunConfig:
     "What `rlhf-train` works on."
@@ -43,11 +47,13 @@ class RunConfig:
     reward: str = option('', 'Folder of a reward model, to be used in place of step two.')
     stages: str = option('', 'Folder in which finished steps are kept and found again; by default beside the human ratings.')
     out: str = option('', 'Folder of the run, which must not hold one yet; by default runs/ and the time.')
+    resume: str = option('', 'Folder of a run that was stopped, to be taken up where it was; stands alone, since all settings are those of that run.')
+    save_every: int = option(5, 'Updates from one checkpoint to the next.')
     eval_prompts: int = option(256, 'Held-out prompts answered by base, fine-tuned and final model.')
     device: str = option('cuda' if torch.cuda.is_available() else 'cpu', 'Where to compute.')
 
     def __post_init__(self):
-        for name in ('reward_pairs', 'eval_prompts', 'n_train', 'demonstrations'):
+        for name in ('reward_pairs', 'eval_prompts', 'n_train', 'demonstrations', 'save_every'):
             if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
         if self.rated_sentences < 2: raise ValueError(f'rated_sentences must be at least 2, not {self.rated_sentences}')
         for name, file in (('sft', 'config.json'), ('reward', 'reward_head.safetensors')):
@@ -159,24 +165,34 @@ def fit_reward_model(
     if reward_model.trunk.config.vocab_size != model.config.vocab_size: raise ValueError(f'{folder} reads another vocabulary than {run.model} writes')
     return reward_model, folder, figures
 
-# %% ../nbs/07_train.ipynb #9518b144
+# %% ../nbs/07_train.ipynb #17115a0d
+class NotFinite(FloatingPointError):
+    "A number that is not finite has stopped a run. `update` says when, `batch` holds the tensors that it was working on."
+    def __init__(self, update: int, error: FloatingPointError, batch: dict[str, torch.Tensor]):
+        super().__init__(f'update {update}: {error}')
+        self.update, self.batch = update, batch
+
+# %% ../nbs/07_train.ipynb #25c6a28b
 def ppo_updates(
     trainer: RLHFTrainer,
     prompts: DataLoader,  # batches of `IMDBDataset`; begun again when they run out
     reward_model,  # tokens (B, T), mask (B, T) -> scores (B,)
+    done: int = 0,  # updates that were done before; as many batches are left out
 ) -> Iterator[dict]:  # one row of metrics for each update
-    "The loop of PPO: sample, score, learn, steer. Raises FloatingPointError naming the update and what was not finite."
+    "The loop of PPO: sample, score, learn, steer. Raises NotFinite, a FloatingPointError that names the update and what was not finite."
     c, agent, started = trainer.config, trainer.agent, time.perf_counter()
     if not len(prompts): raise ValueError('there is no whole batch of prompts: lower the batch size')
-    batches = chain.from_iterable(repeat(prompts))
-    for update in range(1, c.updates + 1):
+    batches = islice(chain.from_iterable(repeat(prompts)), done, None)
+    for update in range(done + 1, c.updates + 1):
         batch = {name: x.to(agent.model.device) for name, x in next(batches).items()}
-        beta = trainer.beta
+        beta, seen = trainer.beta, dict(batch)
         try:
             rollout = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature)
+            seen |= vars(rollout)
             scored = agent.compute_rewards(rollout, reward_model, trainer.ref_model, beta, c.missing_eos_penalty)
+            seen |= vars(scored)
             stats = trainer.update(rollout, scored.rewards)
-        except FloatingPointError as error: raise FloatingPointError(f'update {update}: {error}') from None
+        except FloatingPointError as error: raise NotFinite(update, error, {name: x for name, x in seen.items() if isinstance(x, torch.Tensor)}) from None
         row = {'update': update, 'seconds': time.perf_counter() - started, 'beta': beta, **rollout_metrics(rollout, scored), **stats}
         trainer.adapt_beta(row['kl'])
         yield row
@@ -245,34 +261,85 @@ def find_judge(
     try: return Judge(load_reviews(run.data))
     except ValueError as error: print(f'no judge, so no gold reward and no win rates: {error}')
 
-# %% ../nbs/07_train.ipynb #ce20a295
+# %% ../nbs/07_train.ipynb #b1afff46
 def new_run_dir(
     out: str,  # '' for a name made of the time
 ) -> Path:
     "Make the run's folder. Raises FileExistsError if there is anything in it already."
     path = Path(out or time.strftime('runs/%Y%m%d-%H%M%S'))
-    path.mkdir(parents=True, exist_ok=True)
+    try: path.mkdir(parents=True, exist_ok=True)
+    except OSError as error: raise OSError(f'{path} cannot be made ({error.strerror}): name another folder with --out') from None
     if any(path.iterdir()): raise FileExistsError(f'{path} already holds something, perhaps a run: name another folder with --out, or move that one away')
     return path
 
-# %% ../nbs/07_train.ipynb #3ab8d605
+# %% ../nbs/07_train.ipynb #c92fd5a9
+def as_configs(
+    settings: dict,  # of both, by name
+    path: Path,  # for the message
+) -> tuple[RunConfig, RLHFConfig]:
+    "Settings read from a file. Raises ValueError if one is missing, unknown, of another type or not allowed."
+    kinds = {f.name: kind for kind in (RunConfig, RLHFConfig) for f in fields(kind)}
+    wanted = {name: type(kind.__dataclass_fields__[name].default) for name, kind in kinds.items()}
+    if not isinstance(settings, dict) or wanted.keys() != settings.keys():
+        odd = sorted(wanted.keys() ^ (settings if isinstance(settings, dict) else {}))
+        raise ValueError(f"{path}: these settings are missing, or unknown: {', '.join(odd)[:200]}")
+    for name, kind in wanted.items():
+        if type(settings[name]) is not kind and not (kind is float and type(settings[name]) is int): raise ValueError(f'{path}: {name} is {str(settings[name])[:50]!r}, and should be of type {kind.__name__}')
+    try: return tuple(kind(**{name: x for name, x in settings.items() if kinds[name] is kind}) for kind in (RunConfig, RLHFConfig))
+    except ValueError as error: raise ValueError(f'{path}: {error}') from None
+
+# %% ../nbs/07_train.ipynb #025410b1
+def prompt_batches(
+    prompts: IMDBDataset,
+    config: RLHFConfig,
+) -> DataLoader:
+    "Shuffled batches, epoch after epoch, in an order that is that of the seed whatever other random numbers are drawn."
+    return DataLoader(prompts, config.batch_size, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(config.seed))
+
+# %% ../nbs/07_train.ipynb #d766e8d9
+def keep_evidence(
+    folder: Path,  # of the run
+    trainer: RLHFTrainer,
+    failure: NotFinite,
+) -> Path:  # where it is
+    "Keep what a failed update was working on: its batch, and the policy as it was before the step that failed."
+    kept = folder/f'failed-update-{failure.update}'
+    trainer.agent.save_pretrained(kept)
+    save_file({name: x.contiguous() for name, x in failure.batch.items()}, kept/'batch.safetensors')
+    return kept
+
+# %% ../nbs/07_train.ipynb #06ef5015
 def run_ppo(
     trainer: RLHFTrainer,
-    prompts: DataLoader,
+    prompts: DataLoader,  # of `prompt_batches`
     reward_model: RewardModel,
-    folder: Path,  # metrics.jsonl and curves.png are written here
-) -> list[dict]:  # rows of metrics: fewer than asked for after Ctrl-C
-    "Run the updates, writing each row as it comes."
-    rows, updates = [], trainer.config.updates
-    with open(folder/'metrics.jsonl', 'w') as log, tqdm(total=updates, desc='PPO') as bar:
+    folder: Path,  # metrics.jsonl, curves.png and checkpoint.safetensors are written here
+    state: dict,  # of the last checkpoint: 'update', how many are done, and what else it is to hold
+    save_every: int = 5,  # updates from one checkpoint to the next
+) -> tuple[list[dict], str]:  # rows of metrics, also of updates done before; why it ended early, or ''
+    "Run the updates that are left. Raises NotFinite, which says where the evidence is, OSError if nothing can be written."
+    config, checkpoint, log = trainer.config, folder/'checkpoint.safetensors', folder/'metrics.jsonl'
+    rows, why = read_rows(log, state['update']), ''
+    before, more = rows[-1]['seconds'] if rows else 0.0, {name: state[name] for name in ('run', 'figures') if name in state}
+    write_whole(log, lambda new: new.write_text(''.join(json.dumps(row) + '\n' for row in rows)))  # without what came after the checkpoint
+    with Stopping() as stop, open(log, 'a') as lines, tqdm(total=config.updates, initial=len(rows), desc='PPO') as bar:
         try:
-            for row in ppo_updates(trainer, prompts, reward_model):
-                rows.append(row); log.write(json.dumps(row) + '\n'); log.flush()
+            for row in ppo_updates(trainer, prompts, reward_model, len(rows)):
+                row['seconds'] += before
+                rows.append(row); lines.write(json.dumps(row) + '\n'); lines.flush()
                 bar.update(); bar.set_postfix(score=f"{row['score']:+.2f}", kl=f"{row['kl']:.1f}")
-        except KeyboardInterrupt: print(f'\nstopped after {len(rows)} of {updates} updates; writing what was done')
-        finally:
-            if rows: draw_curves(rows).savefig(folder/'curves.png', dpi=120)
-    return rows
+                if stop.by: why = f'stopped by {stop.by}'
+                if 0 < config.max_kl < row['kl']: why = f"stopped itself: the KL of update {len(rows)} is {row['kl']:.1f} nats per response, past max_kl {config.max_kl:g}"
+                if why or len(rows) % save_every == 0 or len(rows) == config.updates:
+                    os.fsync(lines.fileno())  # the checkpoint counts on these rows
+                    save_checkpoint(checkpoint, trainer, len(rows), **more)
+                if why: break
+        except NotFinite as failure:
+            failure.args = (f'{failure}; the batch and the policy that met it are in {keep_evidence(folder, trainer, failure)}, and nothing was overwritten',)
+            raise
+        except OSError as error: raise OSError(f'{error}; `rlhf-train --resume {folder}` goes on from the last checkpoint') from None
+    if rows: draw_curves(rows).savefig(folder/'curves.png', dpi=120)
+    return rows, why
 
 # %% ../nbs/07_train.ipynb #175ab7fc
 STYLE = '''body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -297,16 +364,16 @@ def by_step(
         return text + (f' ({ends[0] + 0.0:.2f} to {ends[1] + 0.0:.2f})' if ends and ends[1] - ends[0] > 0.005 else '')
     return [(text, *(show(f'{name}_{step}') for step in STEPS)) for name, text in FIGURES.items() if f'{name}_ppo' in figures]
 
-# %% ../nbs/07_train.ipynb #34f70556
+# %% ../nbs/07_train.ipynb #7372aa09
 def html_table(
     rows,  # rows of cells
     head: list[str] = (),  # column titles
 ) -> str:
     "A table whose cells are text, whatever they hold."
-    line = lambda tag, cells: '<tr>' + ''.join(f'<{tag}>{html.escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
+    line = lambda tag, cells: '<tr>' + ''.join(f'<{tag}>{html.escape(printable(str(cell)))}</{tag}>' for cell in cells) + '</tr>'
     return '<table>' + (line('th', head) if head else '') + ''.join(line('td', row) for row in rows) + '</table>'
 
-# %% ../nbs/07_train.ipynb #7a8e71a5
+# %% ../nbs/07_train.ipynb #7f648c2a
 def stage_rows(
     figures: dict,  # of `train`
 ) -> list[tuple]:  # rows of step, what came of it, seconds
@@ -316,7 +383,8 @@ def stage_rows(
     one = f"{sft['demonstrations']:,} demonstrations ({sft['left_out']:,} left out: too long); loss on others {sft['loss_before']:.3f}, then {sft['loss_after']:.3f} nats per token" if sft else 'given'
     two = f"taught by {reward['source']}; right on {share(reward['accuracy'])} of held-out pairs" if reward else 'given'
     if 'accuracy_clear' in reward: two += f", {share(reward['accuracy_clear'])} of those whose mean ratings differ by 1 or more"
-    return [('1 · demonstrations', one, sft.get('seconds', '')), ('2 · comparisons', two, reward.get('seconds', '')), ('3 · PPO', f"{figures['updates']} updates", figures['seconds_ppo'])]
+    three = '; '.join(filter(None, [f"{figures['updates']} updates", figures.get('stopped')]))
+    return [('1 · demonstrations', one, sft.get('seconds', '')), ('2 · comparisons', two, reward.get('seconds', '')), ('3 · PPO', three, figures['seconds_ppo'])]
 
 # %% ../nbs/07_train.ipynb #e37f216b
 def win_rows(
@@ -384,7 +452,7 @@ def write_report(
 <details><summary>All samples</summary>{html_table(sample_rows(table), head)}</details>
 <h2>Settings</h2>{html_table(settings.items())}</html>''', encoding='utf-8')
 
-# %% ../nbs/07_train.ipynb #0dfefc5d
+# %% ../nbs/07_train.ipynb #60697338
 def finish_run(
     folder: Path,
     rows: list[dict],  # of `run_ppo`
@@ -399,52 +467,105 @@ def finish_run(
     for text, *cells in [(f'on {len(table)} held-out prompts', *STEPS.values()), *by_step(figures)]: print(f'{text:48}' + ''.join(f'{cell:>24}' for cell in cells))
     for who, won, interval, ties in win_rows(figures): print(f'{who} wins {won} ({interval}; {ties} ties count half)')
     for row in table[:3].to_dict('records'):
-        print(f"\n{row['prompt']} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {row[step]}" for step, title in STEPS.items()))
+        print(printable(f"\n{row['prompt']} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {row[step]}" for step, title in STEPS.items())))
 
-# %% ../nbs/07_train.ipynb #4e55a84d
-def train(
-    run: RunConfig | None = None,  # None: the default one
-    config: RLHFConfig | None = None,  # None: the default one
-) -> Path:  # the run's folder
-    "The main job: demonstrations, comparisons, PPO, evaluation, report. Whatever cannot work is found out before anything long begins."
-    started, run, config = time.perf_counter(), run or RunConfig(), config or RLHFConfig()
-    base_model, tokenizer = load_model(run.model)
-    data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train) for split in ('train', 'held_out')}
-    if config.batch_size > len(data['train']): raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} prompts: lower it")
-    base, ratings = Agent(base_model.to(run.device)), find_ratings(run)
-    sample_responses(base, [default_collate([data['train'][0]])], config)  # fails at once if prompt and response do not fit the context
-    if run.reward: fit_reward_model(run, config, base_model, tokenizer, None, data)  # fails at once if it does not fit
-    judge = find_judge(run)
-    folder, settings = new_run_dir(run.out), asdict(run) | asdict(config)
-
+# %% ../nbs/07_train.ipynb #34e72992
+def begin_run(
+    folder: Path,
+    run: RunConfig, config: RLHFConfig,
+    base_model, tokenizer,  # of `load_model`
+    data: dict,  # 'train' and 'held_out': `IMDBDataset`
+    ratings: pd.DataFrame | None,  # of `find_ratings`
+):
+    "Steps one and two, the scale of the scores, and a checkpoint of no updates."
     model, sft_folder, sft_figures = fine_tune(run, config, base_model, tokenizer)
     print(f'step one: {sft_folder}')
     model.save_pretrained(folder/'sft'); tokenizer.save_pretrained(folder/'sft')
     reward_model, reward_folder, reward_figures = fit_reward_model(run, config, model, tokenizer, ratings, data)
     print(f'step two: {reward_folder}')
     torch.manual_seed(config.seed)
-    ref_model = copy.deepcopy(model)
-    model.config.rlhf = settings  # config.json is transformers' and the run's
-    model.config.save_pretrained(folder)
-    reference, agent = Agent(ref_model), Agent(model)
-    prompts = DataLoader(data['train'], config.batch_size, shuffle=True, drop_last=True)
-    scale_rewards(reward_model, reference, prompts, config)
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)
+    scale_rewards(reward_model, trainer.agent, prompt_batches(data['train'], config), config)
     reward_model.save_pretrained(folder/'reward_model')
-    began = time.perf_counter()
-    try: rows = run_ppo(RLHFTrainer(agent, ref_model, config), prompts, reward_model, folder)
-    finally: agent.save_pretrained(folder, tokenizer)  # a step that fails leaves the weights as they were
-    figures = {'sft': sft_figures, 'reward': reward_figures, 'updates': len(rows), 'seconds_ppo': round(time.perf_counter() - began, 1)}
-    held_out = Subset(data['held_out'], range(min(run.eval_prompts, len(data['held_out']))))
-    tables, measured = evaluate(dict(zip(STEPS, (base, reference, agent))), held_out, reward_model, ref_model, judge, config)
-    finish_run(folder, rows, tables, measured | figures | {'seconds': round(time.perf_counter() - started)}, settings)
+    save_checkpoint(folder/'checkpoint.safetensors', trainer, 0, run=asdict(run), figures={'sft': sft_figures, 'reward': reward_figures})
+
+# %% ../nbs/07_train.ipynb #69100e92
+def finish_ppo(
+    folder: Path,  # in which `begin_run` has been, and perhaps more
+    run: RunConfig, config: RLHFConfig,
+    prompts: IMDBDataset,
+    tokenizer,
+) -> tuple[RLHFTrainer, RewardModel, list[dict], dict]:  # trainer, reward model, rows of metrics, figures of the steps
+    "Step three from the last checkpoint to the end, and the policy written. Raises SystemExit with status 143 after SIGTERM, as that gives no time for more."
+    model, ref_model = (load_model(str(folder/'sft'))[0].to(run.device) for _ in range(2))
+    trainer = RLHFTrainer(Agent(model), ref_model, config)
+    reward_model = RewardModel.from_pretrained(folder/'reward_model').to(run.device)
+    state = load_checkpoint(folder/'checkpoint.safetensors', trainer)
+    rows, why = run_ppo(trainer, prompt_batches(prompts, config), reward_model, folder, state, run.save_every)
+    if why:
+        print(f'{why}, after update {len(rows)} of {config.updates}' + ('' if 'itself' in why else f'; to go on: rlhf-train --resume {folder}'))
+        if 'SIGTERM' in why: raise SystemExit(143)
+    trainer.agent.model.config.rlhf = asdict(run) | asdict(config)  # config.json is transformers' and the run's
+    trainer.agent.save_pretrained(folder, tokenizer)
+    figures = state['figures'] | {'updates': len(rows), 'seconds_ppo': round(rows[-1]['seconds'], 1), 'resumed_from': state['update'], 'stopped': why}
+    return trainer, reward_model, rows, figures
+
+# %% ../nbs/07_train.ipynb #c9dc4c92
+def find_settings(
+    folder: Path,  # of a run that was stopped
+) -> tuple[RunConfig, RLHFConfig]:
+    "What the run was asked for, from its last checkpoint, or before there is one from config.json. Raises FileNotFoundError, ValueError."
+    checkpoint, config = folder/'checkpoint.safetensors', folder/'config.json'
+    if checkpoint.is_file():
+        state = read_checkpoint(checkpoint)[1]
+        run, config = as_configs(state['run'] | state['settings'] | {'sft': '', 'reward': ''}, checkpoint)  # the folder has its own by now; those named may be gone
+        run.sft, run.reward = state['run']['sft'], state['run']['reward']
+        return run, config
+    if (folder/'summary.json').is_file(): raise ValueError(f'the run in {folder} is complete, and its checkpoint was removed')
+    if not config.is_file(): raise FileNotFoundError(f'{folder} holds no run that could be taken up: config.json is missing')
+    try: settings = json.loads(config.read_text(encoding='utf-8'))['rlhf']
+    except (ValueError, KeyError, TypeError, RecursionError): raise ValueError(f'{config} is damaged, or of no run: start another run') from None
+    return as_configs(settings, config)
+
+# %% ../nbs/07_train.ipynb #ca2ea75e
+def train(
+    run: RunConfig | None = None,  # None: the default one
+    config: RLHFConfig | None = None,  # None: the default one
+) -> Path:  # the run's folder
+    "The main job: demonstrations, comparisons, PPO, evaluation, report. Whatever cannot work is found out before anything long begins."
+    started, run, config = time.perf_counter(), run or RunConfig(), config or RLHFConfig()
+    resumed = Path(run.resume) if run.resume else None
+    if resumed: run, config = find_settings(resumed)
+    begun = resumed is not None and (resumed/'checkpoint.safetensors').is_file()
+    base_model, tokenizer = load_model(run.model)
+    data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train) for split in ('train', 'held_out')}
+    if config.batch_size > len(data['train']): raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} prompts: lower it")
+    base, ratings = Agent(base_model.to(run.device)), None if begun else find_ratings(run)
+    sample_responses(base, [default_collate([data['train'][0]])], config)  # fails at once if prompt and response do not fit the context
+    if run.reward and not begun: fit_reward_model(run, config, base_model, tokenizer, None, data)  # fails at once if it does not fit
+    judge = find_judge(run)
+    folder, settings = resumed or new_run_dir(run.out), asdict(run) | asdict(config)
+
+    with hold(folder):
+        if not resumed: (folder/'config.json').write_text(json.dumps({'rlhf': settings}))
+        if not begun: begin_run(folder, run, config, base_model, tokenizer, data, ratings)
+        trainer, reward_model, rows, figures = finish_ppo(folder, run, config, data['train'], tokenizer)
+        held_out = Subset(data['held_out'], range(min(run.eval_prompts, len(data['held_out']))))
+        agents = dict(zip(STEPS, (base, Agent(trainer.ref_model), trainer.agent)))
+        tables, measured = evaluate(agents, held_out, reward_model, trainer.ref_model, judge, config)
+        finish_run(folder, rows, tables, measured | figures | {'seconds': round(time.perf_counter() - started)}, settings)
+        if 'SIGINT' not in figures['stopped']: (folder/'checkpoint.safetensors').unlink()  # there is nothing left to take up
     return folder
 
-# %% ../nbs/07_train.ipynb #78dc959b
+# %% ../nbs/07_train.ipynb #2e20c779
 def main():
     "The command `rlhf-train`."
     from transformers import HfArgumentParser, logging
     logging.disable_progress_bar()  # of loading and saving, which take a second
     parser = HfArgumentParser((RunConfig, RLHFConfig), prog='rlhf-train', description='InstructGPT\'s three steps: demonstrations, comparisons, PPO.')
-    try: print(f'\nthe run is in {train(*parser.parse_args_into_dataclasses())}')
-    except (ValueError, OSError, ImportError, FloatingPointError) as error: sys.exit(f'rlhf-train: {error}')
-    except KeyboardInterrupt: sys.exit('rlhf-train: stopped; what was written by then is in the folder of the run')
+    run, config = parser.parse_args_into_dataclasses()
+    try:
+        if run.resume and (run, config) != (RunConfig(resume=run.resume), RLHFConfig()): raise ValueError('--resume stands alone: a run that is taken up keeps its settings')
+        print(f'\nthe run is in {train(run, config)}')
+    except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError) as error: sys.exit(f'rlhf-train: {error}')
+    except KeyboardInterrupt: sys.exit('rlhf-train: stopped; what was written by then is in the folder of the run, and `rlhf-train --resume FOLDER` takes it up')
