@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test learn check readme docs ablations pretrain clean
+.PHONY: help ratings train test learn check readme docs ablations parity mutants pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,15 @@ docs: $(VENV)/ready ## build the site into _docs
 
 ablations: ratings ## the runs behind lesson 8 again, into study.jsonl (hours on 2 cores; what is there is kept); options in ARGS="--only ablation"
 	$(BIN)/rlhf-study $(ARGS)
+
+parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, and compare with what is stored and with ours
+	test -x .venv-parity/bin/python || $(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/pip install --quiet -r tests/parity/requirements.txt
+	mkdir -p build && .venv-parity/bin/python tests/parity/record.py build/parity.safetensors
+	$(BIN)/python tests/parity/compare.py build/parity.safetensors
+
+mutants: ratings ## break every exported function on purpose, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS
 	$(BIN)/rlhf-pretrain $(ARGS)

@@ -1,5 +1,5 @@
 "What happens to a run when something goes wrong: kills, signals, a full disk, a folder that is taken, damaged, or of another run."
-import json, os, shutil, signal, subprocess, sys, time
+import json, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
@@ -21,7 +21,7 @@ def begin(*options, until, **kwargs):
     raise AssertionError('it did not come so far: ' + process.communicate()[0][-2000:])
 
 
-def rows(folder, finished=True):
+def rows(folder):
     lines = (folder/'metrics.jsonl').read_text().split('\n') if (folder/'metrics.jsonl').exists() else ['']
     return [{name: x for name, x in json.loads(line).items() if name != 'seconds'} for line in lines[:-1]]
 
@@ -76,7 +76,8 @@ def test_asked_to_stop_it_leaves_one_clean_checkpoint(number, status, unbroken, 
     assert process.returncode == status and f'stopped by {number.name}' in output and f'rlhf-train --resume {folder}' in output, output[-2000:]
     done = len(rows(folder))
     assert 2 <= done < 6 and read_checkpoint(folder/'checkpoint.safetensors')[1]['update'] == done  # not the one of no updates
-    assert not list(folder.glob('*.new')) and (folder/'report.html').exists() == (number == signal.SIGINT)
+    assert not list(folder.glob('*.new'))
+    for name in ('report.html', 'samples.jsonl', 'curves.png', 'model.safetensors'): assert (folder/name).exists() == (number == signal.SIGINT)  # Ctrl-C ends the training, SIGTERM leaves no time
     again = run('--resume', folder)
     assert again.returncode == 0, again.stderr[-2000:]
     assert_same(folder, unbroken)
@@ -157,7 +158,7 @@ def no_settings(path): path.unlink(); (path.parent/'config.json').write_text('['
 def nothing(path): shutil.rmtree(path.parent); path.parent.mkdir()
 
 
-@pytest.mark.parametrize('hurt, message', [(cut, 'is damaged'), (alter, 'is damaged'), (other_model, 'weights are missing'), (lose_rows, 'the row of update 1 is missing'),
+@pytest.mark.parametrize('hurt, message', [(cut, 'is damaged'), (alter, 'is damaged'), (other_model, 'trained against another reference'), (lose_rows, 'the row of update 1 is missing'),
                                            (settings_only, 'missing, or unknown'), (no_settings, 'is damaged, or of no run'), (nothing, 'holds no run')])
 def test_what_cannot_be_taken_up_is_said_in_a_line(hurt, message, stopped, tmp_path):
     folder = tmp_path/'run'
