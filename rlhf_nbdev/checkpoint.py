@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/appendix/checkpoint.html.md"""
 
 # %% auto #0
 __all__ = ['FORMAT', 'trainer_state', 'write_whole', 'fingerprint', 'save_checkpoint', 'read_checkpoint', 'load_checkpoint',
-           'read_rows', 'Stopping', 'hold']
+           'rows_digest', 'read_rows', 'Stopping', 'hold']
 
 # %% ../nbs/appendix/checkpoint.ipynb #a7911cc5
 import hashlib, json, os, shutil, signal, threading, warnings
@@ -78,7 +78,7 @@ def save_checkpoint(
     tensors = {name: x.contiguous() for name, x in tensors.items()}
     write_whole(path, lambda new: save_file(tensors, new, {'state': state, 'sha256': fingerprint(tensors, state)}))
 
-# %% ../nbs/appendix/checkpoint.ipynb #d612b6f8
+# %% ../nbs/appendix/checkpoint.ipynb #0bc972f3
 def read_checkpoint(
     path: str | Path,  # written by `save_checkpoint`
 ) -> tuple[dict[str, torch.Tensor], dict]:  # tensors, numbers
@@ -90,7 +90,7 @@ def read_checkpoint(
     if not {'state', 'sha256'} <= header.keys(): raise ValueError(f'{path} is no checkpoint: its header has no state')
     if fingerprint(tensors, header['state']) != header['sha256']: raise ValueError(f'{path} is damaged: its content is not what was written')
     numbers = json.loads(header['state'])
-    if numbers['format'] != FORMAT: raise ValueError(f"{path} has the layout {numbers['format']}, and this version of rlhf_nbdev reads {FORMAT}: resume with the version that wrote it")
+    if numbers.get('format') != FORMAT: raise ValueError(f"{path} has the layout {numbers.get('format')}, and this version of rlhf_nbdev reads {FORMAT}: resume with the version that wrote it")
     return tensors, numbers
 
 # %% ../nbs/appendix/checkpoint.ipynb #a9e1ee45
@@ -120,19 +120,24 @@ def load_checkpoint(
     if 'rng.device' in tensors: torch.get_device_module(trainer.agent.model.device).set_rng_state(tensors['rng.device'])
     return numbers
 
-# %% ../nbs/appendix/checkpoint.ipynb #800ca344
+# %% ../nbs/appendix/checkpoint.ipynb #30782afd
+def rows_digest(
+    lines: list[bytes],  # rows of metrics, as they stand in the file
+) -> str:  # SHA-256, hexadecimal
+    "What a checkpoint remembers of the rows before it."
+    return hashlib.sha256(b''.join(line + b'\n' for line in lines)).hexdigest()
+
+# %% ../nbs/appendix/checkpoint.ipynb #90cbabe8
 def read_rows(
-    path: str | Path,  # of metrics.jsonl
-    update: int,  # rows up to this update are wanted; it may have more
+    path: str | Path,  # of metrics.jsonl; it may have more rows
+    update: int,  # how many are wanted
+    digest: str,  # their `rows_digest`
 ) -> list[dict]:
-    "The rows of the first updates. Raises ValueError if one is missing or cannot be read."
-    lines = Path(path).read_bytes().split(b'\n')[:update] if update else []
-    rows = []
-    for i in range(update):
-        try: rows.append(json.loads(lines[i]))
-        except (ValueError, IndexError, RecursionError): rows.append(None)
-        if not isinstance(rows[i], dict) or rows[i].get('update') != i + 1: raise ValueError(f'{path}, line {i + 1}: the row of update {i + 1} is missing or damaged, and the checkpoint is of update {update}')
-    return rows
+    "The rows of the first updates. Raises ValueError if they are not those that the digest is of."
+    if not update: return []
+    lines = Path(path).read_bytes().split(b'\n')[:update] if Path(path).is_file() else []
+    if rows_digest(lines) != digest: raise ValueError(f'{path}: the rows of the first {update} updates are missing, or not those that were written')
+    return [json.loads(line) for line in lines]
 
 # %% ../nbs/appendix/checkpoint.ipynb #661a2591
 class Stopping:

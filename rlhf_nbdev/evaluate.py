@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/evaluate.html.md"""
 # %% auto #0
 __all__ = ['sample_responses', 'response_texts', 'split_sentences', 'words', 'TrigramModel', 'corrupt', 'Judge', 'reliability',
            'calibration_error', 'sequence_kl', 'distinct_n', 'overused', 'measure', 'summarise', 'bootstrap',
-           'win_rate', 'prefers', 'evaluate', 'read_study', 'panel_outcomes', 'best_of_n', 'best_of_n_bound',
-           'best_of_n_kl', 'study_points', 'draw_frontier', 'fit_overoptimisation']
+           'win_rate', 'prefers', 'evaluate', 'parse_runs', 'read_study', 'panel_outcomes', 'best_of_n',
+           'best_of_n_bound', 'best_of_n_kl', 'study_points', 'draw_frontier', 'fit_overoptimisation']
 
 # %% ../nbs/08_evaluate.ipynb #91743051
 import json, math, random, re
@@ -271,13 +271,29 @@ def evaluate(
         figures |= {f'win_rate_{ours}_{theirs}': float(won.mean()), f'win_rate_{ours}_{theirs}_interval': bootstrap(won), f'ties_{ours}_{theirs}': float((won == 0.5).mean())}
     return tables, {'prompts': len(prompts)} | figures
 
-# %% ../nbs/08_evaluate.ipynb #a025e247
+# %% ../nbs/08_evaluate.ipynb #d3527415
+def parse_runs(
+    lines: list[bytes],  # blank ones are no runs
+    path: Path,  # for the message
+) -> list[dict]:
+    "JSON lines of `rlhf-study`. Raises ValueError naming the first line that is no run."
+    kinds, runs = {'group': str, 'name': str, 'seed': int, 'rated_sentences': int, 'points': list}, []
+    for n, line in enumerate(lines, 1):
+        if not line.strip(): continue
+        try: run = json.loads(line)
+        except (ValueError, RecursionError): run = None
+        if not (isinstance(run, dict) and all(isinstance(run.get(key), kind) for key, kind in kinds.items()) and all(isinstance(point, dict) for point in run['points'])):
+            raise ValueError(f'{path}, line {n}: not a run as `rlhf-study` writes it')
+        runs.append(run)
+    return runs
+
+# %% ../nbs/08_evaluate.ipynb #8a95d173
 def read_study(
     path: str | Path | None = None,  # of JSON lines written by `rlhf-study`; None: those that the package ships
 ) -> list[dict]:  # one for each run
-    "The runs behind the curves of this lesson."
+    "The runs behind the curves of this lesson. Raises FileNotFoundError, and ValueError if a line is no run."
     path = Path(path or files('rlhf_nbdev')/'embedded'/'study.jsonl')
-    return [json.loads(line) for line in path.read_text(encoding='utf-8').split('\n') if line]  # splitlines would also cut at U+2028
+    return parse_runs(path.read_bytes().split(b'\n'), path)
 
 # %% ../nbs/08_evaluate.ipynb #dda9e948
 def panel_outcomes(
@@ -324,7 +340,7 @@ def study_points(
     "All checkpoints of all runs in one table."
     return pd.DataFrame([{key: run[key] for key in ('group', 'name', 'seed', 'rated_sentences')} | point for run in runs for point in run['points']])
 
-# %% ../nbs/08_evaluate.ipynb #0b9ef498
+# %% ../nbs/08_evaluate.ipynb #bc187c31
 def draw_frontier(
     runs: list[dict],  # of `read_study`: those of the groups 'frontier' and 'best of n' are drawn
     here: dict | None = None,  # kl, gold and score of a run to be marked
@@ -341,7 +357,7 @@ def draw_frontier(
             last = each[each['update'] == each['update'].max()]
             spread = {f'{axis}err': [[last[key].mean() - last[key].min()], [last[key].max() - last[key].mean()]] for axis, key in (('x', 'kl'), ('y', column))}
             ax.plot(way.kl.clip(lower=0), way[column], color=f'C{k}', lw=1, alpha=0.6)
-            ax.errorbar(last.kl.mean(), last[column].mean(), **spread, marker='o', color=f'C{k}', capsize=3, ls='none', label=name.replace('beta', 'PPO, β ='))
+            ax.errorbar(last.kl.mean(), last[column].mean(), **spread, marker='o', color=f'C{k}', capsize=3, ls='none', label=name.replace('beta', 'PPO, β =').replace('$', r'\$'))
         if len(best):
             most = best[best.rated_sentences == best.rated_sentences.max()]
             mean = most.groupby('n')[['kl', 'bound', column]].mean()

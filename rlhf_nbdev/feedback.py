@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 __all__ = ['CHOICES', 'ACTIONS', 'sample_pairs', 'read_labels', 'append_record', 'LabelLog', 'as_text', 'Labeler',
            'SimulatedLabeler', 'to_preferences', 'wilson', 'comparisons', 'fit_labels', 'steer', 'least_sure']
 
-# %% ../nbs/09_your_feedback.ipynb #c85eead4
+# %% ../nbs/09_your_feedback.ipynb #28414c53
 import copy, html, json, math, os, random, tempfile, time
 from pathlib import Path
 from typing import Callable, Iterable
@@ -16,10 +16,10 @@ import ipywidgets as widgets, torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Subset
 from .agent import Agent
-from .dataset import IMDBDataset
+from .dataset import IMDBDataset, printable
 from .evaluate import response_texts, sample_responses
 from .ppo import RLHFConfig, RLHFTrainer
-from .reward import PreferenceDataset, RewardModel, train_reward_model, write_preferences
+from .reward import PreferenceDataset, RewardModel, is_text, train_reward_model, write_preferences
 from .train import ppo_updates, scale_rewards
 
 # %% ../nbs/09_your_feedback.ipynb #61865b10
@@ -43,17 +43,17 @@ def sample_pairs(
 # %% ../nbs/09_your_feedback.ipynb #deda07e0
 CHOICES = ('left', 'right', 'tie', 'skip')
 
-# %% ../nbs/09_your_feedback.ipynb #38850958
+# %% ../nbs/09_your_feedback.ipynb #05e0b8bb
 def read_labels(
     path: str | Path,  # of a log; one that does not exist is empty
 ) -> tuple[list[dict], int]:  # the labels that stand, in order; how many lines could not be read
     "Replay a log: each undo takes back the label before it."
-    def is_label(record): return record.get('choice') in CHOICES and all(isinstance(record.get(key), str) for key in ('prompt', 'left', 'right'))
+    def is_label(record): return record.get('choice') in CHOICES and all(is_text(record.get(key)) for key in ('prompt', 'left', 'right'))
     labels, unreadable = [], 0
     for line in Path(path).read_bytes().split(b'\n') if Path(path).exists() else []:
         if not line.strip(): continue
         try: record = json.loads(line)
-        except ValueError: record = None
+        except (ValueError, RecursionError): record = None
         if not isinstance(record, dict): unreadable += 1
         elif record.get('undo') is True and labels: labels.pop()
         elif is_label(record): labels.append(record)
@@ -117,13 +117,13 @@ def undo(self: LabelLog):
     if not labels or self.key(labels[-1]) not in self.pairs: raise ValueError('there is no label of these pairs to take back')
     append_record(self.path, {'undo': True})
 
-# %% ../nbs/09_your_feedback.ipynb #8c2a33cb
+# %% ../nbs/09_your_feedback.ipynb #3e88b9e8
 def as_text(
     text: str,  # whatever a model wrote
     style: str = '',  # CSS
-) -> str:  # HTML that shows exactly this text
+) -> str:  # HTML that shows exactly this text, control characters by their names
     "For `widgets.HTML`."
-    return f'<div style="font-size:17px;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;{style}">{html.escape(text)}</div>'
+    return f'<div style="font-size:17px;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;{style}">{html.escape(printable(text))}</div>'
 
 # %% ../nbs/09_your_feedback.ipynb #9ddf0a34
 ACTIONS = {'left': '1 · left is better', 'tie': '3 · no difference', 'right': '2 · right is better', 'skip': 's · skip', 'undo': 'u · undo'}

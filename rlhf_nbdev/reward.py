@@ -6,9 +6,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/reward.html.md"""
 
 # %% auto #0
 __all__ = ['RATINGS_FILE', 'RATINGS_SHA256', 'bradley_terry_loss', 'RewardModel', 'ratings_path', 'fetch_ratings', 'read_ratings',
-           'fetch', 'human_ceiling', 'draw_comparisons', 'preference_shares', 'write_preferences', 'read_preferences',
-           'PreferenceDataset', 'score_rows', 'compare', 'pair_loss', 'ranking_loss', 'RatedSentences', 'rank_loss',
-           'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize', 'LabelPairs', 'score_gaps']
+           'fetch', 'human_ceiling', 'draw_comparisons', 'preference_shares', 'write_preferences', 'is_text',
+           'read_preferences', 'PreferenceDataset', 'score_rows', 'compare', 'pair_loss', 'ranking_loss',
+           'RatedSentences', 'rank_loss', 'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize',
+           'LabelPairs', 'score_gaps']
 
 # %% ../nbs/04_reward.ipynb #46a64b8f
 import copy, hashlib, html, io, json, math, os, shutil, subprocess, sys, tarfile, tempfile, warnings
@@ -156,7 +157,14 @@ def write_preferences(
     "One JSON object a line, which TRL, 🤗 datasets and `read_preferences` read."
     Path(path).write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), encoding='utf-8')
 
-# %% ../nbs/04_reward.ipynb #567875a4
+# %% ../nbs/04_reward.ipynb #fe785165
+def is_text(
+    x,  # anything
+) -> bool:
+    "A string that a file can hold: no half of a surrogate pair, which JSON can spell and nothing else."
+    return isinstance(x, str) and x == x.encode(errors='ignore').decode()
+
+# %% ../nbs/04_reward.ipynb #8294d438
 def read_preferences(
     path: str | Path,  # JSON lines with the keys chosen, rejected and, if the two begin alike, prompt
 ) -> tuple[list[dict], dict]:  # rows of prompt, chosen, rejected; how many lines were left out, by reason
@@ -169,7 +177,7 @@ def read_preferences(
         try: row = json.loads(line)
         except (ValueError, RecursionError): left_out['not JSON'] += 1; continue
         sides = [row.get('prompt', ''), row.get('chosen'), row.get('rejected')] if isinstance(row, dict) else [None]
-        if not all(isinstance(side, str) and side == side.encode(errors='ignore').decode() for side in sides) or not (sides[1].strip() and sides[2].strip()): left_out['no text under chosen, rejected (and prompt)'] += 1
+        if not all(map(is_text, sides)) or not (sides[1].strip() and sides[2].strip()): left_out['no text under chosen, rejected (and prompt)'] += 1
         elif sides[1] == sides[2]: left_out['both sides alike'] += 1
         else: rows.append(dict(zip(('prompt', 'chosen', 'rejected'), sides)))
     return rows, left_out

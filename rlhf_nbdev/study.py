@@ -9,7 +9,7 @@ __all__ = ['SMALL', 'BRIEF', 'VARIANTS', 'AT', 'COLUMNS', 'scored_without_positi
            'without_whitening', 'prepare', 'Variant', 'gold_judge', 'measure_point', 'run_variant', 'run_best_of_n',
            'work', 'make_stages', 'finished_runs', 'main']
 
-# %% ../nbs/appendix/study.ipynb #8b24eecd
+# %% ../nbs/appendix/study.ipynb #3208f3a1
 import argparse, copy, json, sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from .agent import Agent, load_model
 from .dataset import IMDBDataset, load_reviews
-from .evaluate import Judge, best_of_n, best_of_n_bound, best_of_n_kl, bootstrap, measure, response_texts, sample_responses, summarise
+from .evaluate import Judge, best_of_n, best_of_n_bound, best_of_n_kl, bootstrap, measure, parse_runs, response_texts, sample_responses, summarise
 from .ppo import RLHFConfig, RLHFTrainer
 from .reward import ratings_path
 from .train import RunConfig, find_ratings, fine_tune, fit_reward_model, ppo_updates, scale_rewards
@@ -198,26 +198,27 @@ def make_stages(seed):
     torch.set_num_threads(1)
     for n_rated in {variant.rated_sentences for variant in VARIANTS.values()}: prepare(seed, n_rated)
 
-# %% ../nbs/appendix/study.ipynb #a52c42c1
+# %% ../nbs/appendix/study.ipynb #96f35754
 def finished_runs(
     path: Path,  # of a study that was begun, or not
 ) -> list[dict]:  # as of `read_study`
     "What a study has done already, each with today's settings. A last line that was cut off is taken out of the file, and said. Raises ValueError if a run has other settings."
     if not path.exists(): return []
-    *lines, cut = path.read_text(encoding='utf-8').split('\n')
-    runs = [json.loads(line) for line in lines]
+    *lines, cut = path.read_bytes().split(b'\n')
+    if not cut.startswith(b'{"group": '[:len(cut)]): raise ValueError(f'{path}: the last line is no part of a run: name another file with --out')  # not ours to take out
+    runs = parse_runs(lines, path)
     for run in runs:
         variant = VARIANTS.get(run['name'], Variant(''))
-        if run['group'] != 'best of n' and (run['settings'], run['rated_sentences']) != (variant.settings, variant.rated_sentences):
-            raise ValueError(f"{path}: the run '{run['name']}', seed {run['seed']}, has other settings than today's: name another file with --out, or move this one away")
+        if run['group'] != 'best of n' and (run.get('settings'), run['rated_sentences']) != (variant.settings, variant.rated_sentences):
+            raise ValueError(f"{path}: the run {run['name']!r}, seed {run['seed']}, has other settings than today's: name another file with --out, or move this one away")
     if cut:
         print(f'{path}: the last line was cut off; its run is made again')
         new = path.with_suffix('.new')
-        new.write_text(''.join(line + '\n' for line in lines), encoding='utf-8')
+        new.write_bytes(b''.join(line + b'\n' for line in lines))
         new.replace(path)  # whole or not at all
     return runs
 
-# %% ../nbs/appendix/study.ipynb #6f753355
+# %% ../nbs/appendix/study.ipynb #69f27cd6
 def main():
     "The command `rlhf-study`."
     parser = argparse.ArgumentParser(prog='rlhf-study', description='The runs behind lesson 8. Those that the file holds already are left out, so a study can be taken up again.')
@@ -230,7 +231,7 @@ def main():
     if strange := set(args.only) - known: parser.error(f"--only: unknown {', '.join(sorted(strange))}; known are {', '.join(sorted(known))}")
     made = {'command': 'rlhf-study', 'rlhf_nbdev': version('rlhf_nbdev'), 'torch': torch.__version__.split('+')[0], 'transformers': transformers.__version__}
     try: done = {(run['name'] if run['group'] != 'best of n' else 'best of n', run['seed']) for run in finished_runs(args.out)}
-    except ValueError as error: sys.exit(f'rlhf-study: {error}')
+    except (ValueError, OSError) as error: sys.exit(f'rlhf-study: {error}')
     if not ratings_path().is_file(): sys.exit('rlhf-study: the human ratings are needed: run `rlhf-ratings`')
     names = [name for name in [*VARIANTS, 'best of n'] if {name, VARIANTS[name].group if name in VARIANTS else name} & set(args.only)]
     tasks = [(name, seed) for seed in args.seeds for name in names if (name, seed) not in done and (name != 'best of n' or seed == 0)]

@@ -11,7 +11,7 @@ __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', '
            'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side', 'sample_rows', 'picture', 'write_report',
            'finish_run', 'begin_run', 'finish_ppo', 'find_settings', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #bae4df26
+# %% ../nbs/07_train.ipynb #bdc437e9
 import base64, copy, hashlib, html, inspect, io, json, os, sys, tempfile, time
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice, repeat
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
 from .agent import Agent, Rollout, load_model
-from .checkpoint import Stopping, hold, load_checkpoint, read_checkpoint, read_rows, save_checkpoint, write_whole
+from .checkpoint import Stopping, hold, load_checkpoint, read_checkpoint, read_rows, rows_digest, save_checkpoint, write_whole
 from .dataset import IMDBDataset, load_reviews, printable, shuffle_key
 from .evaluate import Judge, draw_frontier, evaluate, read_study, sample_responses
 from .ppo import RLHFConfig, RLHFTrainer, option
@@ -308,7 +308,7 @@ def keep_evidence(
     save_file({name: x.contiguous() for name, x in failure.batch.items()}, kept/'batch.safetensors')
     return kept
 
-# %% ../nbs/07_train.ipynb #06ef5015
+# %% ../nbs/07_train.ipynb #3ae49c22
 def run_ppo(
     trainer: RLHFTrainer,
     prompts: DataLoader,  # of `prompt_batches`
@@ -319,7 +319,7 @@ def run_ppo(
 ) -> tuple[list[dict], str]:  # rows of metrics, also of updates done before; why it ended early, or ''
     "Run the updates that are left. Raises NotFinite, which says where the evidence is, OSError if nothing can be written."
     config, checkpoint, log = trainer.config, folder/'checkpoint.safetensors', folder/'metrics.jsonl'
-    rows, why = read_rows(log, state['update']), ''
+    rows, why = read_rows(log, state['update'], state.get('rows', '')), ''
     before, more = rows[-1]['seconds'] if rows else 0.0, {name: state[name] for name in ('run', 'figures') if name in state}
     write_whole(log, lambda new: new.write_text(''.join(json.dumps(row) + '\n' for row in rows)))  # without what came after the checkpoint
     with Stopping() as stop, open(log, 'a') as lines, tqdm(total=config.updates, initial=len(rows), desc='PPO') as bar:
@@ -332,7 +332,7 @@ def run_ppo(
                 if 0 < config.max_kl < row['kl']: why = f"stopped itself: the KL of update {len(rows)} is {row['kl']:.1f} nats per response, past max_kl {config.max_kl:g}"
                 if why or len(rows) % save_every == 0 or len(rows) == config.updates:
                     os.fsync(lines.fileno())  # the checkpoint counts on these rows
-                    save_checkpoint(checkpoint, trainer, len(rows), **more)
+                    save_checkpoint(checkpoint, trainer, len(rows), rows=rows_digest([json.dumps(row).encode() for row in rows]), **more)
                 if why: break
         except NotFinite as failure:
             failure.args = (f'{failure}; the batch and the policy that met it are in {keep_evidence(folder, trainer, failure)}, and nothing was overwritten',)
