@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 from rlhf_nbdev.checkpoint import read_checkpoint
-from test_train import COMMAND, SMALL, few_reviews, run
+from test_train import COMMAND, SMALL, few_reviews, run  # few_reviews makes the reviews that SMALL names
 
 UPDATES = ['--updates', '6', '--save_every', '2', '--response_length', '12']
 HERE = Path(__file__).parent
@@ -158,7 +158,7 @@ def no_settings(path): path.unlink(); (path.parent/'config.json').write_text('['
 def nothing(path): shutil.rmtree(path.parent); path.parent.mkdir()
 
 
-@pytest.mark.parametrize('hurt, message', [(cut, 'is damaged'), (alter, 'is damaged'), (other_model, 'trained against another reference'), (lose_rows, 'the row of update 1 is missing'),
+@pytest.mark.parametrize('hurt, message', [(cut, 'is damaged'), (alter, 'is damaged'), (other_model, 'trained against another reference'), (lose_rows, 'are missing, or not those that were written'),
                                            (settings_only, 'missing, or unknown'), (no_settings, 'is damaged, or of no run'), (nothing, 'holds no run')])
 def test_what_cannot_be_taken_up_is_said_in_a_line(hurt, message, stopped, tmp_path):
     folder = tmp_path/'run'

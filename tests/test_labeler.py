@@ -1,5 +1,5 @@
 "The labeling panel in JupyterLab, in a real browser: clicks, keys, undo, a kernel that dies, texts that would run if they could."
-import json, os, shutil, signal, socket, subprocess, sys, time, urllib.request
+import json, os, shutil, signal, time
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -19,28 +19,7 @@ Labeler(LabelLog({PAIRS!r}, 'labels.jsonl'))'''
 
 
 @pytest.fixture
-def address(tmp_path):
-    "JupyterLab in a folder of its own, with one notebook in it."
-    (tmp_path/'root').mkdir()
-    cell = {'cell_type': 'code', 'id': 'panel', 'source': CELL, 'metadata': {}, 'outputs': [], 'execution_count': None}
-    notebook = {'cells': [cell], 'metadata': {'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}}, 'nbformat': 4, 'nbformat_minor': 5}
-    (tmp_path/'root'/'panel.ipynb').write_text(json.dumps(notebook))
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    folders = {name: str(tmp_path/name.lower()) for name in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IPYTHONDIR')}
-    command = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0',
-               '--IdentityProvider.token=t', f'--ServerApp.root_dir={tmp_path/"root"}']
-    with open(tmp_path/'log', 'w') as log: server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(600):
-            assert server.poll() is None, f'JupyterLab did not start:\n{(tmp_path/"log").read_text()[-2000:]}'
-            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api/status?token=t', timeout=5).close(); break
-            except OSError: time.sleep(0.1)
-        yield f'http://127.0.0.1:{port}/lab/tree/panel.ipynb?token=t'
-    finally:
-        server.terminate()
-        server.wait(20)
+def address(jupyter_lab): return jupyter_lab('panel.ipynb', CELL)  # JupyterLab in a folder of its own, with one notebook in it
 
 
 class Panel:
