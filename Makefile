@@ -47,7 +47,7 @@ parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, a
 	mkdir -p build && .venv-parity/bin/python tests/parity/record.py build/parity.safetensors
 	$(BIN)/python tests/parity/compare.py build/parity.safetensors
 
-mutants: ratings ## break every exported function on purpose, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
+mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python tests/mutants.py $(ARGS)
 
 pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS

@@ -9,10 +9,11 @@ __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', '
            'fit_reward_model', 'NotFinite', 'ppo_updates', 'rollout_metrics', 'scale_rewards', 'draw_curves',
            'LivePlot', 'find_judge', 'new_run_dir', 'as_configs', 'prompt_batches', 'keep_evidence', 'run_ppo',
            'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side', 'sample_rows', 'picture', 'write_report',
-           'finish_run', 'begin_run', 'finish_ppo', 'find_settings', 'train', 'main']
+           'finish_run', 'digest_inputs', 'begin_run', 'finish_ppo', 'find_settings', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #bdc437e9
+# %% ../nbs/07_train.ipynb #fdb57457
 import base64, copy, hashlib, html, inspect, io, json, os, sys, tempfile, time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from tqdm.auto import tqdm
 from .advantage import kl_k1, kl_k3
 from .agent import Agent, Rollout, load_model
-from .checkpoint import Stopping, hold, load_checkpoint, read_checkpoint, read_rows, rows_digest, save_checkpoint, write_whole
+from .checkpoint import Stopping, fingerprint, hold, load_checkpoint, read_checkpoint, read_rows, rows_digest, save_checkpoint, sync, write_whole
 from .dataset import IMDBDataset, load_reviews, printable, shuffle_key
 from .evaluate import Judge, draw_frontier, evaluate, read_study, sample_responses
 from .ppo import RLHFConfig, RLHFTrainer, option
@@ -309,7 +310,7 @@ def keep_evidence(
     save_file({name: x.contiguous() for name, x in failure.batch.items()}, kept/'batch.safetensors')
     return kept
 
-# %% ../nbs/07_train.ipynb #3ae49c22
+# %% ../nbs/07_train.ipynb #913b352b
 def run_ppo(
     trainer: RLHFTrainer,
     prompts: DataLoader,  # of `prompt_batches`
@@ -320,27 +321,29 @@ def run_ppo(
 ) -> tuple[list[dict], str]:  # rows of metrics, also of updates done before; why it ended early, or ''
     "Run the updates that are left. Raises NotFinite, which says where the evidence is, OSError if nothing can be written."
     config, checkpoint, log = trainer.config, folder/'checkpoint.safetensors', folder/'metrics.jsonl'
-    rows, why = read_rows(log, state['update'], state.get('rows', '')), ''
-    before, more = rows[-1]['seconds'] if rows else 0.0, {name: state[name] for name in ('run', 'figures') if name in state}
-    write_whole(log, lambda new: new.write_text(''.join(json.dumps(row) + '\n' for row in rows)))  # without what came after the checkpoint
-    with Stopping() as stop, open(log, 'a') as lines, tqdm(total=config.updates, initial=len(rows), desc='PPO') as bar:
-        try:
-            for row in ppo_updates(trainer, prompts, reward_model, len(rows)):
+    rows = read_rows(log, state['update'], state.get('rows', ''))
+    before, more = rows[-1]['seconds'] if rows else 0.0, {name: state[name] for name in ('run', 'figures', 'made_from') if name in state}
+    def collapse():  # asked before the first update too: a run that stopped itself is not taken up beyond that
+        if rows and 0 < config.max_kl < rows[-1]['kl']: return f"stopped itself: the KL of update {len(rows)} is {rows[-1]['kl']:.1f} nats per response, past max_kl {config.max_kl:g}"
+    try:
+        write_whole(log, lambda new: new.write_text(''.join(json.dumps(row) + '\n' for row in rows)))  # without what came after the checkpoint
+        with Stopping() as stop, open(log, 'a') as lines, tqdm(total=config.updates, initial=len(rows), desc='PPO') as bar:
+            for row in [] if collapse() else ppo_updates(trainer, prompts, reward_model, len(rows)):
                 row['seconds'] += before
                 rows.append(row); lines.write(json.dumps(row) + '\n'); lines.flush()
                 bar.update(); bar.set_postfix(score=f"{row['score']:+.2f}", kl=f"{row['kl']:.1f}")
-                if stop.by: why = f'stopped by {stop.by}'
-                if 0 < config.max_kl < row['kl']: why = f"stopped itself: the KL of update {len(rows)} is {row['kl']:.1f} nats per response, past max_kl {config.max_kl:g}"
-                if why or len(rows) % save_every == 0 or len(rows) == config.updates:
+                if stop.by or collapse() or len(rows) % save_every == 0 or len(rows) == config.updates:
                     os.fsync(lines.fileno())  # the checkpoint counts on these rows
                     save_checkpoint(checkpoint, trainer, len(rows), rows=rows_digest([json.dumps(row).encode() for row in rows]), **more)
-                if why: break
-        except NotFinite as failure:
-            failure.args = (f'{failure}; the batch and the policy that met it are in {keep_evidence(folder, trainer, failure)}, and nothing was overwritten',)
-            raise
-        except OSError as error: raise OSError(f'{error}; `rlhf-train --resume {folder}` goes on from the last checkpoint') from None
+                if stop.by or collapse(): break
+    except NotFinite as failure:
+        try: where = f'the batch and the policy that met it are in {keep_evidence(folder, trainer, failure)}'
+        except (OSError, SafetensorError) as error: where = f'the batch could not be kept ({error})'
+        failure.args = (f'{failure}; {where}, and nothing was overwritten',)
+        raise
+    except OSError as error: raise OSError(f'{error}; `rlhf-train --resume {folder}` goes on from the last checkpoint') from None
     if rows: draw_curves(rows).savefig(folder/'curves.png', dpi=120)
-    return rows, why
+    return rows, f'stopped by {stop.by}' if stop.by else collapse() or ''
 
 # %% ../nbs/07_train.ipynb #175ab7fc
 STYLE = '''body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -471,7 +474,15 @@ def finish_run(
         text = lambda name: printable(row[name]).replace('\n', '\n' + ' '*25)  # a line that a model wrote must not look like one of ours
         print(f"\n{text('prompt')} …" + ''.join(f"\n  {title:16}{row[f'score_{step}']:+.2f}: {text(step)}" for step, title in STEPS.items()))
 
-# %% ../nbs/07_train.ipynb #34e72992
+# %% ../nbs/07_train.ipynb #2fd6a14e
+def digest_inputs(
+    prompts: IMDBDataset,
+    reward_model: RewardModel,
+) -> dict[str, str]:
+    "What step three reads and does not change, so that a run is only taken up with the very same."
+    return {'prompts': digest(prompts.prompts), 'reward model': fingerprint(reward_model.state_dict())}
+
+# %% ../nbs/07_train.ipynb #e3f50fa0
 def begin_run(
     folder: Path,
     run: RunConfig, config: RLHFConfig,
@@ -489,9 +500,10 @@ def begin_run(
     trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)
     scale_rewards(reward_model, trainer.agent, prompt_batches(data['train'], config), config)
     reward_model.save_pretrained(folder/'reward_model')
-    save_checkpoint(folder/'checkpoint.safetensors', trainer, 0, run=asdict(run), figures={'sft': sft_figures, 'reward': reward_figures})
+    sync(folder/'sft'); sync(folder/'reward_model')  # which every later checkpoint counts on
+    save_checkpoint(folder/'checkpoint.safetensors', trainer, 0, run=asdict(run), figures={'sft': sft_figures, 'reward': reward_figures}, made_from=digest_inputs(data['train'], reward_model))
 
-# %% ../nbs/07_train.ipynb #69100e92
+# %% ../nbs/07_train.ipynb #4f8dd54f
 def finish_ppo(
     folder: Path,  # in which `begin_run` has been, and perhaps more
     run: RunConfig, config: RLHFConfig,
@@ -502,7 +514,8 @@ def finish_ppo(
     model, ref_model = (load_model(str(folder/'sft'))[0].to(run.device) for _ in range(2))
     trainer = RLHFTrainer(Agent(model), ref_model, config)
     reward_model = RewardModel.from_pretrained(folder/'reward_model').to(run.device)
-    state = load_checkpoint(folder/'checkpoint.safetensors', trainer)
+    state, given = load_checkpoint(folder/'checkpoint.safetensors', trainer), digest_inputs(prompts, reward_model)
+    if others := [name for name in given if given[name] != state['made_from'].get(name)]: raise ValueError(f"{folder}: the {' and the '.join(others)} are not those that this run began with, so it cannot go on to its own end")
     rows, why = run_ppo(trainer, prompt_batches(prompts, config), reward_model, folder, state, run.save_every)
     if why:
         print(f'{why}, after update {len(rows)} of {config.updates}' + ('' if 'itself' in why else f'; to go on: rlhf-train --resume {folder}'))
@@ -512,7 +525,7 @@ def finish_ppo(
     figures = state['figures'] | {'updates': len(rows), 'seconds_ppo': round(rows[-1]['seconds'], 1), 'resumed_from': state['update'], 'stopped': why}
     return trainer, reward_model, rows, figures
 
-# %% ../nbs/07_train.ipynb #c9dc4c92
+# %% ../nbs/07_train.ipynb #bf1d6cfa
 def find_settings(
     folder: Path,  # of a run that was stopped
 ) -> tuple[RunConfig, RLHFConfig]:
@@ -520,6 +533,7 @@ def find_settings(
     checkpoint, config = folder/'checkpoint.safetensors', folder/'config.json'
     if checkpoint.is_file():
         state = read_checkpoint(checkpoint)[1]
+        if not all(isinstance(state.get(name), dict) for name in ('run', 'figures', 'made_from', 'settings')): raise ValueError(f'{checkpoint} is not of a run of rlhf-train')
         run, config = as_configs(state['run'] | state['settings'] | {'sft': '', 'reward': ''}, checkpoint)  # the folder has its own by now; those named may be gone
         run.sft, run.reward = state['run']['sft'], state['run']['reward']
         return run, config
@@ -529,37 +543,41 @@ def find_settings(
     except (ValueError, KeyError, TypeError, RecursionError): raise ValueError(f'{config} is damaged, or of no run: start another run') from None
     return as_configs(settings, config)
 
-# %% ../nbs/07_train.ipynb #ca2ea75e
+# %% ../nbs/07_train.ipynb #38a03912
 def train(
     run: RunConfig | None = None,  # None: the default one
     config: RLHFConfig | None = None,  # None: the default one
 ) -> Path:  # the run's folder
     "The main job: demonstrations, comparisons, PPO, evaluation, report. Whatever cannot work is found out before anything long begins."
     started, run, config = time.perf_counter(), run or RunConfig(), config or RLHFConfig()
-    resumed = Path(run.resume) if run.resume else None
-    if resumed: run, config = find_settings(resumed)
-    begun = resumed is not None and (resumed/'checkpoint.safetensors').is_file()
-    base_model, tokenizer = load_model(run.model)
-    data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train) for split in ('train', 'held_out')}
-    if config.batch_size > len(data['train']): raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} prompts: lower it")
-    base, ratings = Agent(base_model.to(run.device)), None if begun else find_ratings(run)
-    sample_responses(base, [default_collate([data['train'][0]])], config)  # fails at once if prompt and response do not fit the context
-    if run.reward and not begun: fit_reward_model(run, config, base_model, tokenizer, None, data)  # fails at once if it does not fit
-    judge = find_judge(run)
-    folder, settings = resumed or new_run_dir(run.out), asdict(run) | asdict(config)
+    with ExitStack() as held:  # the folder, from before its state is read
+        folder = Path(run.resume) if run.resume else None
+        if folder and not folder.is_dir(): raise FileNotFoundError(f'{folder} holds no run that could be taken up')
+        if folder: held.enter_context(hold(folder)); run, config = find_settings(folder)
+        begun = folder is not None and (folder/'checkpoint.safetensors').is_file()
+        base_model, tokenizer = load_model(run.model)
+        data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train) for split in ('train', 'held_out')}
+        if config.batch_size > len(data['train']): raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} prompts: lower it")
+        base, ratings, settings = Agent(base_model.to(run.device)), None if begun else find_ratings(run), asdict(run) | asdict(config)
+        sample_responses(base, [default_collate([data['train'][0]])], config)  # fails at once if prompt and response do not fit the context
+        if run.reward and not begun: fit_reward_model(run, config, base_model, tokenizer, None, data)  # fails at once if it does not fit
+        judge = find_judge(run)
+        if not folder:
+            folder = new_run_dir(run.out)
+            held.enter_context(hold(folder))
+            write_whole(folder/'config.json', lambda new: new.write_text(json.dumps({'rlhf': settings})))
 
-    with hold(folder):
-        if not resumed: (folder/'config.json').write_text(json.dumps({'rlhf': settings}))
         if not begun: begin_run(folder, run, config, base_model, tokenizer, data, ratings)
         trainer, reward_model, rows, figures = finish_ppo(folder, run, config, data['train'], tokenizer)
         held_out = Subset(data['held_out'], range(min(run.eval_prompts, len(data['held_out']))))
         agents = dict(zip(STEPS, (base, Agent(trainer.ref_model), trainer.agent)))
         tables, measured = evaluate(agents, held_out, reward_model, trainer.ref_model, judge, config)
         finish_run(folder, rows, tables, measured | figures | {'seconds': round(time.perf_counter() - started)}, settings)
+        sync(folder)
         if 'SIGINT' not in figures['stopped']: (folder/'checkpoint.safetensors').unlink()  # there is nothing left to take up
     return folder
 
-# %% ../nbs/07_train.ipynb #2e20c779
+# %% ../nbs/07_train.ipynb #216998eb
 def main():
     "The command `rlhf-train`."
     from transformers import HfArgumentParser, logging
@@ -570,4 +588,4 @@ def main():
         if run.resume and (run, config) != (RunConfig(resume=run.resume), RLHFConfig()): raise ValueError('--resume stands alone: a run that is taken up keeps its settings')
         print(f'\nthe run is in {train(run, config)}')
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError) as error: sys.exit(f'rlhf-train: {error}')
-    except KeyboardInterrupt: sys.exit('rlhf-train: stopped; what was written by then is in the folder of the run, and `rlhf-train --resume FOLDER` takes it up')
+    except KeyboardInterrupt: sys.exit('rlhf-train: stopped; if the folder of the run was made by then, `rlhf-train --resume` and its name take it up')

@@ -55,16 +55,18 @@ def test_fifty_kills_in_training_and_in_saving_change_nothing():
     assert counts['checkpoints that could not be read'] == 0 == counts['ends that differ'], counts
 
 
-def test_a_killed_command_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
+@pytest.mark.parametrize('moment', ['PPO', 'evaluation'])
+def test_a_killed_command_goes_on_as_if_nothing_had_happened(moment, unbroken, tmp_path):
     folder = tmp_path/'run'
-    process = begin(*SMALL, *UPDATES, '--out', folder, until=lambda: len(rows(folder)) >= 3)
+    process = begin(*SMALL, *UPDATES, '--out', folder, until={'PPO': lambda: len(rows(folder)) >= 3, 'evaluation': (folder/'value_head.safetensors').exists}[moment])
     process.kill()
     process.communicate()
-    assert 3 <= len(rows(folder)) < 6 and (folder/'checkpoint.safetensors').exists() and not (folder/'model.safetensors').exists()
+    assert (folder/'checkpoint.safetensors').exists() and not (folder/'summary.json').exists()
+    if moment == 'PPO': assert 3 <= len(rows(folder)) < 6 and not (folder/'model.safetensors').exists()
     again = run('--resume', folder)
     assert again.returncode == 0, again.stderr[-2000:]
     assert_same(folder, unbroken)
-    assert json.loads((folder/'summary.json').read_text())['resumed_from'] in (2, 4) and not (folder/'checkpoint.safetensors').exists()
+    assert json.loads((folder/'summary.json').read_text())['resumed_from'] in ((2, 4) if moment == 'PPO' else (6,)) and not (folder/'checkpoint.safetensors').exists()
 
 
 @pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 0)], ids=['SIGTERM', 'Ctrl-C'])
@@ -77,7 +79,7 @@ def test_asked_to_stop_it_leaves_one_clean_checkpoint(number, status, unbroken, 
     done = len(rows(folder))
     assert 2 <= done < 6 and read_checkpoint(folder/'checkpoint.safetensors')[1]['update'] == done  # not the one of no updates
     assert not list(folder.glob('*.new'))
-    for name in ('report.html', 'samples.jsonl', 'curves.png', 'model.safetensors'): assert (folder/name).exists() == (number == signal.SIGINT)  # Ctrl-C ends the training, SIGTERM leaves no time
+    for name in ('report.html', 'samples.jsonl', 'model.safetensors'): assert (folder/name).exists() == (number == signal.SIGINT)  # Ctrl-C ends the training, SIGTERM leaves no time
     again = run('--resume', folder)
     assert again.returncode == 0, again.stderr[-2000:]
     assert_same(folder, unbroken)
@@ -152,13 +154,14 @@ def stopped(tmp_path_factory, unbroken):
 def cut(path): path.write_bytes(path.read_bytes()[:-1000])
 def alter(path): content = path.read_bytes(); path.write_bytes(content[:-1000] + bytes([content[-1000] ^ 1]) + content[-999:])
 def other_model(path): shutil.copy(path.parent/'reward_model'/'model.safetensors', path.parent/'sft'/'model.safetensors')
+def other_reward(path): shutil.copy(path.parent/'sft'/'model.safetensors', path.parent/'reward_model'/'model.safetensors')
 def lose_rows(path): (path.parent/'metrics.jsonl').write_text('')
 def settings_only(path): path.unlink(); (path.parent/'config.json').write_text('{"rlhf": {"updates": "many"}}')
 def no_settings(path): path.unlink(); (path.parent/'config.json').write_text('[')
 def nothing(path): shutil.rmtree(path.parent); path.parent.mkdir()
 
 
-@pytest.mark.parametrize('hurt, message', [(cut, 'is damaged'), (alter, 'is damaged'), (other_model, 'trained against another reference'), (lose_rows, 'are missing, or not those that were written'),
+@pytest.mark.parametrize('hurt, message', [(cut, 'is damaged'), (alter, 'is damaged'), (other_model, 'trained against another reference'), (other_reward, 'the reward model are not those that this run began with'), (lose_rows, 'are missing, or not those that were written'),
                                            (settings_only, 'missing, or unknown'), (no_settings, 'is damaged, or of no run'), (nothing, 'holds no run')])
 def test_what_cannot_be_taken_up_is_said_in_a_line(hurt, message, stopped, tmp_path):
     folder = tmp_path/'run'

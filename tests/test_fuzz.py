@@ -375,7 +375,7 @@ def checkpoint(folders, tmp_path_factory):
     trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), RLHFConfig())
     for p in trainer.agent.parameters(): p.grad = torch.ones_like(p)
     trainer.step()  # Adam's averages are there too
-    save_checkpoint(path, trainer, 3, run=asdict(RunConfig(device='cpu')), figures={})
+    save_checkpoint(path, trainer, 3, run=asdict(RunConfig(device='cpu')), figures={}, made_from={})
     return trainer, path, path.read_bytes()
 
 

@@ -37,7 +37,7 @@ def test_tested_versions_are_in_range(settings):
         assert pins[requirement.name] in requirement.specifier
 
 
-@pytest.mark.parametrize('path', sorted((TOP/'nbs').glob('**/[0-9es]*.ipynb')), ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', sorted((TOP/'nbs').glob('**/[0-9ces]*.ipynb')), ids=lambda p: p.stem)
 def test_lesson_has_its_parts(path):
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
     text = '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
