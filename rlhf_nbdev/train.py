@@ -577,14 +577,14 @@ def train(
         if 'SIGINT' not in figures['stopped']: (folder/'checkpoint.safetensors').unlink()  # there is nothing left to take up
     return folder
 
-# %% ../nbs/07_train.ipynb #216998eb
+# %% ../nbs/07_train.ipynb #126999ce
 def main():
     "The command `rlhf-train`."
     from transformers import HfArgumentParser, logging
     logging.disable_progress_bar()  # of loading and saving, which take a second
     parser = HfArgumentParser((RunConfig, RLHFConfig), prog='rlhf-train', description='InstructGPT\'s three steps: demonstrations, comparisons, PPO.')
-    run, config = parser.parse_args_into_dataclasses()
     try:
+        run, config = parser.parse_args_into_dataclasses()
         if run.resume and (run, config) != (RunConfig(resume=run.resume), RLHFConfig()): raise ValueError('--resume stands alone: a run that is taken up keeps its settings')
         print(f'\nthe run is in {train(run, config)}')
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError) as error: sys.exit(f'rlhf-train: {error}')
