@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 
 # %% auto #0
 __all__ = ['named', 'load_weights', 'load_model', 'position_ids', 'Rollout', 'score_tokens', 'token_logprobs', 'Agent', 'Rewards',
-           'load_tensors']
+           'check_shapes', 'load_tensors']
 
 # %% ../nbs/02_agent.ipynb #e80d53c5
 from contextlib import contextmanager
@@ -230,7 +230,18 @@ def save_pretrained(self: Agent,
     if tokenizer is not None: tokenizer.save_pretrained(folder)
     save_file(self.value_head.state_dict(), Path(folder)/'value_head.safetensors')
 
-# %% ../nbs/02_agent.ipynb #2623a799
+# %% ../nbs/02_agent.ipynb #00b08866
+def check_shapes(
+    path: str | Path,  # where the tensors were found, for the message
+    found: dict[str, torch.Tensor],
+    wanted: dict[str, torch.Tensor],
+):
+    "Raise ValueError, naming the first that differs, unless both hold the same names and shapes."
+    for name in sorted(found.keys() | wanted.keys()):
+        there, here = (tuple(x[name].shape) if name in x else None for x in (found, wanted))
+        if there != here: raise ValueError(f'{path} is of another model: {name} has the shape {there} there, {here} here (None: it has none)')
+
+# %% ../nbs/02_agent.ipynb #296f8160
 @torch.no_grad()
 def load_tensors(
     path: str | Path,  # of a safetensors file
@@ -240,9 +251,7 @@ def load_tensors(
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no {path}')
     try: found = load_file(path)
     except SafetensorError as error: raise ValueError(f'{path} is damaged: {error}') from None
-    for name in sorted(found.keys() | into.keys()):
-        shapes = [tuple(x[name].shape) if name in x else None for x in (found, into)]
-        if shapes[0] != shapes[1]: raise ValueError(f"{path} is of another model: {name} has the shape {shapes[0]} there, {shapes[1]} here (None: it has none)")
+    check_shapes(path, found, into)
     for name, x in into.items(): x.copy_(found[name])
 
 # %% ../nbs/02_agent.ipynb #8a554d73

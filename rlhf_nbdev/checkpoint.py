@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/appendix/checkpoint.html.md"""
 __all__ = ['FORMAT', 'trainer_state', 'sync', 'write_whole', 'fingerprint', 'save_checkpoint', 'read_checkpoint',
            'load_checkpoint', 'rows_digest', 'read_rows', 'Stopping', 'hold']
 
-# %% ../nbs/appendix/checkpoint.ipynb #b02e0d77
+# %% ../nbs/appendix/checkpoint.ipynb #1342b805
 import hashlib, json, os, shutil, signal, threading, warnings
 from contextlib import suppress
 from dataclasses import asdict
@@ -17,6 +17,7 @@ import torch, transformers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from .agent import check_shapes
 from .ppo import RLHFTrainer
 
 # %% ../nbs/appendix/checkpoint.ipynb #68566377
@@ -108,7 +109,7 @@ def read_checkpoint(
     if lacks := {'update', 'beta', 'optimizer', 'scheduler', 'settings', 'reference', 'versions'} - numbers.keys(): raise ValueError(f"{path} is no checkpoint: it lacks {', '.join(sorted(lacks))}")
     return tensors, numbers
 
-# %% ../nbs/appendix/checkpoint.ipynb #fe3faa67
+# %% ../nbs/appendix/checkpoint.ipynb #3c8555c5
 @torch.no_grad()
 def load_checkpoint(
     path: str | Path,  # written by `save_checkpoint`
@@ -120,9 +121,7 @@ def load_checkpoint(
     if differ := [f'{name} {theirs.get(name)}, not {ours.get(name)}' for name in ours | theirs if ours.get(name) != theirs.get(name)]:
         raise ValueError(f'{path} is of a run with other settings: ' + ', '.join(differ))
     parameters = {f'agent.{name}': p for name, p in trainer.agent.named_parameters()}
-    for name in sorted(parameters | {name: x for name, x in tensors.items() if name.startswith('agent.')}):
-        shapes = [tuple(x[name].shape) if name in x else 'none' for x in (tensors, parameters)]
-        if shapes[0] != shapes[1]: raise ValueError(f'{path} is of another model: the shape of {name} is {shapes[0]} there, {shapes[1]} here')
+    check_shapes(path, {name: x for name, x in tensors.items() if name.startswith('agent.')}, parameters)
     if numbers['reference'] != fingerprint(dict(trainer.ref_model.named_parameters())): raise ValueError(f'{path} was trained against another reference')
     cuda = trainer.agent.model.device.type == 'cuda'
     if cuda != ('rng.cuda' in tensors): raise ValueError(f'{path} was written on another kind of device, and cannot go on to the same end on this one')
