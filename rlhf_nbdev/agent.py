@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 __all__ = ['named', 'load_weights', 'load_model', 'position_ids', 'Rollout', 'score_tokens', 'token_logprobs', 'Agent', 'Rewards',
            'check_shapes', 'load_tensors']
 
-# %% ../nbs/02_agent.ipynb #e80d53c5
+# %% ../nbs/02_agent.ipynb #4ccbf6d7
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from .advantage import shape_rewards
 from .dataset import check_hub, printable
+from .speed import draw, score_packed
 
 # %% ../nbs/02_agent.ipynb #bbe07533
 @contextmanager
@@ -30,7 +31,7 @@ def named(source: str | Path):  # whose files are read within
         if 'trust_remote_code' in said: said = 'it would have to run code of its own, which is not done here'
         raise kind(f'{source}: no model that can be read ({type(error).__name__}: {said})') from None
 
-# %% ../nbs/02_agent.ipynb #a2e96a00
+# %% ../nbs/02_agent.ipynb #839fa7a9
 def load_weights(
     kind,  # `AutoModelForCausalLM` or `AutoModel`
     source: str | Path,  # a folder, or a name on the hub
@@ -40,9 +41,12 @@ def load_weights(
     from transformers import AutoConfig
     options = {'local_files_only': local, 'trust_remote_code': False}
     with named(source):
-        layers, file = getattr(AutoConfig.from_pretrained(source, **options).get_text_config(), 'num_hidden_layers', None) or 0, Path(source)/'model.safetensors'
+        config = AutoConfig.from_pretrained(source, **options)
+        if getattr(config, 'activation_function', '') == 'gelu_new': config.activation_function = 'gelu_pytorch_tanh'  # the same function in one pass over memory, not in eight
+        layers, file = getattr(config.get_text_config(), 'num_hidden_layers', None) or 0, Path(source)/'model.safetensors'
         if file.is_file() and layers > len(safe_open(file, 'pt').keys()): raise ValueError(f'config.json speaks of {layers} layers, which is more than there are weights')  # and building them could take for ever
-        model, report = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options)
+        attention = 'sdpa' if torch.cuda.is_available() else 'eager'  # plain products are the faster on a CPU, where texts are as short as ours
+        model, report = kind.from_pretrained(source, config=config, dtype=torch.float32, attn_implementation=attention, use_safetensors=True, output_loading_info=True, **options)
     if missing := sorted(report['missing_keys']): raise ValueError(f'{source}: {len(missing)} weights are missing, {missing[0]} among them: this is not all of the model that config.json describes')
     return model.eval()
 
@@ -112,7 +116,7 @@ def token_logprobs(
     dists, _ = score_tokens(model, tokens, mask, response_length, temperature)
     return dists.gather(-1, tokens[:, -response_length:, None]).squeeze(-1)
 
-# %% ../nbs/02_agent.ipynb #a30336a0
+# %% ../nbs/02_agent.ipynb #601d46d3
 class Agent(nn.Module):
     "A pre-trained language model as a policy, and a value head on the same trunk (as in the code of Ziegler et al. 2019)."
     def __init__(self, model):  # any causal language model of transformers with attention and an EOS token
@@ -125,6 +129,8 @@ class Agent(nn.Module):
         self.pad_token_id = self.eos_token_id if pad is None else pad
         V = model.get_input_embeddings().num_embeddings
         if strange := [i for i in (*self.eos_token_ids, self.pad_token_id) if type(i) is not int or not 0 <= i < V]: raise ValueError(f'{strange[0]!r} cannot be the id of an EOS or pad token: the model has {V} tokens')
+        with torch.no_grad(): out = model(torch.tensor([[self.eos_token_id]], device=model.device), output_hidden_states=True)
+        if not torch.allclose(out.logits, model.get_output_embeddings()(out.hidden_states[-1]), atol=1e-3, equal_nan=True): raise ValueError('the model caps or scales what its output layer says, and scoring here asks that layer alone: take another model')
         self.model, self.value_head = model, nn.Linear(model.config.hidden_size, 1, device=model.device)
         nn.init.zeros_(self.value_head.weight); nn.init.zeros_(self.value_head.bias)
         self.eval()
@@ -133,21 +139,19 @@ class Agent(nn.Module):
 
     def is_eos(self, tokens): return torch.isin(tokens, torch.tensor(self.eos_token_ids, device=tokens.device))
 
-    def value(self, hidden): return self.value_head(hidden.float()).squeeze(-1)
+    def value(self, hidden): return (hidden.float()*self.value_head.weight).sum(-1) + self.value_head.bias  # self.value_head(hidden), but float32 under autocast too
 
     def forward(self,
         tokens: torch.Tensor,  # (B, T)
         mask: torch.Tensor,  # (B, T)
         response_length: int,  # R
         temperature: float = 1.0,  # the one the tokens were sampled with
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, values, entropy: (B, R) each
-        "Score given tokens with today's weights."
-        dists, hidden = score_tokens(self.model, tokens, mask, response_length, temperature)
-        logprobs = dists.gather(-1, tokens[:, -response_length:, None]).squeeze(-1)
-        with torch.no_grad(): entropy = -(dists.exp()*dists).sum(-1)  # watched, not trained on
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, values, entropy: (B, R) each, of no meaning on padding
+        "Score given tokens with today's weights: `score_tokens`, the fast way."
+        logprobs, hidden, entropy = score_packed(self.model, tokens, mask, response_length, temperature)
         return logprobs, self.value(hidden), entropy
 
-# %% ../nbs/02_agent.ipynb #f15f64c6
+# %% ../nbs/02_agent.ipynb #46bc42cb
 @patch
 @torch.no_grad()
 def generate(self: Agent,
@@ -172,7 +176,7 @@ def generate(self: Agent,
                          use_cache=True, output_hidden_states=True, logits_to_keep=1)
         cache, dist = out.past_key_values, F.log_softmax(out.logits[:, -1].float()/temperature, -1)  # (B, V)
         if dist.isnan().any(): raise FloatingPointError('the policy gave log-probabilities that are not numbers')
-        token = torch.multinomial(dist.exp(), 1) if do_sample else dist.argmax(-1, keepdim=True)  # (B, 1)
+        token = draw(dist) if do_sample else dist.argmax(-1, keepdim=True)  # (B, 1)
         alive = ~ended
         steps.append((alive, dist.gather(-1, token).squeeze(-1)*alive, self.value(out.hidden_states[-1][:, -1])*alive))
         x = token.masked_fill(ended[:, None], self.pad_token_id)
@@ -199,7 +203,7 @@ class Rewards:
     ref_logprobs: torch.Tensor  # (B, R) log-probability of each token under the reference
     rewards: torch.Tensor       # (B, R) the shaped rewards that PPO maximises
 
-# %% ../nbs/02_agent.ipynb #3136ffac
+# %% ../nbs/02_agent.ipynb #8058676a
 @patch
 @torch.no_grad()
 def compute_rewards(self: Agent,
@@ -214,7 +218,7 @@ def compute_rewards(self: Agent,
     scores = reward_model(rollout.tokens, rollout.mask)
     if not scores.isfinite().all(): raise FloatingPointError(f'the reward model gave {scores[~scores.isfinite()][0].item()} as a score')
     scores = scores - missing_eos_penalty*~self.ended(rollout)
-    ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)*rollout.response_mask
+    ref_logprobs, _, _ = score_packed(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
     rewards = shape_rewards(scores, rollout.logprobs, ref_logprobs, rollout.response_mask, beta)
     if not rewards.isfinite().all(): raise FloatingPointError("the reference's log-probabilities are not finite")
     return Rewards(scores, ref_logprobs, rewards)

@@ -63,7 +63,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #c67c0941
+# %% ../nbs/06_loss.ipynb #79e63a86
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
@@ -88,6 +88,7 @@ class RLHFConfig:
     kl_horizon: int = option(10_000, "Responses over which the controller corrects (Ziegler et al.'s code: 10,000).")
     missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
     max_kl: float = option(0.0, 'Stop after an update whose batch was further than this many nats per response from the reference; 0: never (this course).')
+    bf16: bool = option(False, 'Matrix products of step three in bfloat16: faster where the hardware has it, log-probabilities rounded (this course; the appendix on speed measures both).')
     seed: int = option(0, 'Of everything random (this course).')
 
     def __post_init__(self):
@@ -97,7 +98,7 @@ class RLHFConfig:
             raise ValueError(f'batch_size {self.batch_size} does not divide into {self.minibatches} equal minibatches: change one of them')
         if self.temperature <= 0: raise ValueError(f'temperature must be above 0, not {self.temperature}')
 
-# %% ../nbs/06_loss.ipynb #b954a8be
+# %% ../nbs/06_loss.ipynb #7f31de89
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
     def __init__(self,
@@ -114,6 +115,8 @@ class RLHFTrainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda update: max(0.0, 1 - update/config.updates))
         self.beta = config.beta
 
+    def autocast(self): return torch.autocast(self.agent.model.device.type, torch.bfloat16, enabled=self.config.bf16)
+
     def compute_loss(self,
         rollout: Rollout,  # a minibatch
         advantages: torch.Tensor,  # (B, R) whitened
@@ -121,7 +124,7 @@ class RLHFTrainer:
     ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
         "Score the rollout's tokens with today's weights, and compare."
         c, R = self.config, rollout.response_mask.shape[1]
-        logprobs, values, entropy = self.agent(rollout.tokens, rollout.mask, R, rollout.temperature)
+        with self.autocast(): logprobs, values, entropy = self.agent(rollout.tokens, rollout.mask, R, rollout.temperature)
         loss, stats = compute_loss(logprobs, values, rollout.logprobs, rollout.values, advantages, returns, rollout.response_mask,
                                    c.clip_ratio, c.clip_value, c.value_coef)
         return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask).item()}

@@ -11,7 +11,7 @@ __all__ = ['RATINGS_FILE', 'RATINGS_SHA256', 'bradley_terry_loss', 'RewardModel'
            'RatedSentences', 'rank_loss', 'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize',
            'LabelPairs', 'score_gaps']
 
-# %% ../nbs/04_reward.ipynb #46a64b8f
+# %% ../nbs/04_reward.ipynb #c61e9b55
 import copy, hashlib, html, io, json, math, os, shutil, subprocess, sys, tarfile, tempfile, warnings
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn as nn, torch.nn.functional as F
@@ -19,9 +19,10 @@ from fastcore.basics import patch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from .agent import load_tensors, load_weights, position_ids
+from .agent import load_tensors, load_weights
 from .dataset import clean_text
 from .sft import autocast, pad_left, trim
+from .speed import packed_states
 
 # %% ../nbs/04_reward.ipynb #70b41e28
 def bradley_terry_loss(
@@ -32,7 +33,7 @@ def bradley_terry_loss(
     "−log P(chosen beats rejected), where the log-odds are the difference of the scores (Ouyang et al. 2022, equation 1)."
     return -F.logsigmoid(chosen - rejected - margin).mean()
 
-# %% ../nbs/04_reward.ipynb #7ba71c48
+# %% ../nbs/04_reward.ipynb #2f4747bf
 class RewardModel(nn.Module):
     "A language model's trunk with a scalar head (Stiennon et al. 2020, section 3.4), read at the last token."
     def __init__(self, model):  # a causal language model; its trunk is copied, its head is left behind
@@ -53,7 +54,7 @@ class RewardModel(nn.Module):
         mask: torch.Tensor,  # (B, T)
     ) -> torch.Tensor:  # (B,) normalised scores
         "Read the head at the last real token of each row."
-        hidden = self.trunk(input_ids=tokens, attention_mask=mask, position_ids=position_ids(mask), use_cache=False).last_hidden_state
+        hidden = packed_states(self.trunk, tokens, mask)  # (B, T, D)
         last = (mask*torch.arange(mask.shape[1], device=mask.device)).argmax(1)  # (B,)
         hidden = hidden[torch.arange(len(tokens)), last].float()  # (B, D)
         scores = (hidden*self.head.weight).sum(-1) + self.head.bias  # self.head(hidden), but float32 under autocast too

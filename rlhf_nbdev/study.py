@@ -30,14 +30,16 @@ from .ppo import RLHFConfig, RLHFTrainer
 from .reward import ratings_path
 from .train import RunConfig, find_ratings, fine_tune, fit_reward_model, ppo_updates, scale_rewards
 
-# %% ../nbs/appendix/study.ipynb #bba196ac
+# %% ../nbs/appendix/study.ipynb #7b782c12
 @contextmanager
 def scored_without_positions(agent: Agent):
     "The bug: `position_ids` are left out where tokens are scored, so that a padded row is read shifted. Sampling has them."
-    def score_tokens(model, tokens, mask, response_length, temperature=1.0):
+    def score_packed(model, tokens, mask, response_length, temperature=1.0):
         out = model(input_ids=tokens, attention_mask=mask, use_cache=False, output_hidden_states=True, logits_to_keep=response_length + 1)
-        return F.log_softmax(out.logits[:, :-1].float()/temperature, -1), out.hidden_states[-1][:, -response_length - 1:-1]
-    with replace('rlhf_nbdev.agent.score_tokens', score_tokens): yield
+        dists, on = F.log_softmax(out.logits[:, :-1].float()/temperature, -1), mask[:, -response_length:]
+        logprobs, entropy = dists.gather(-1, tokens[:, -response_length:, None]).squeeze(-1), -(dists.exp()*dists).sum(-1).detach()
+        return logprobs*on, out.hidden_states[-1][:, -response_length - 1:-1], entropy*on
+    with replace('rlhf_nbdev.agent.score_packed', score_packed): yield
 
 # %% ../nbs/appendix/study.ipynb #9d0fa27d
 @contextmanager

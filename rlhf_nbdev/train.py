@@ -80,7 +80,7 @@ def digest_model(model, tokenizer) -> str:
     weights = (x.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for x in model.state_dict().values())
     return digest(*weights, model.config.to_json_string(), tokenizer.get_vocab(), torch.__version__, transformers.__version__, model.device.type)
 
-# %% ../nbs/07_train.ipynb #cc632232
+# %% ../nbs/07_train.ipynb #5dd98700
 def keep_stage(
     name: str,  # of the step
     inputs: list,  # all that it depends on, but for the code
@@ -89,7 +89,7 @@ def keep_stage(
 ) -> tuple[Path, dict]:  # the step's folder; its figures, with the seconds it took when it was made
     "Do a step, or find it done. A folder gets its name when it is complete, so a step cut off is no step."
     root = Path(root or ratings_path().parent/'stages')
-    code = [inspect.getsource(make), *((files('rlhf_nbdev')/f'{module}.py').read_text() for module in ('agent', 'dataset', 'reward', 'sft'))]
+    code = [inspect.getsource(make), *((files('rlhf_nbdev')/f'{module}.py').read_text() for module in ('agent', 'dataset', 'reward', 'sft', 'speed'))]
     folder = root/f'{name}-{digest(inputs, code)}'
     if not folder.exists():
         try: root.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ class NotFinite(FloatingPointError):
         super().__init__(f'update {update}: {error}')
         self.update, self.batch = update, batch
 
-# %% ../nbs/07_train.ipynb #25c6a28b
+# %% ../nbs/07_train.ipynb #5f6e9466
 def ppo_updates(
     trainer: RLHFTrainer,
     prompts: DataLoader,  # batches of `IMDBDataset`; begun again when they run out
@@ -189,9 +189,9 @@ def ppo_updates(
         batch = {name: x.to(agent.model.device) for name, x in next(batches).items()}
         beta, seen = trainer.beta, dict(batch)
         try:
-            rollout = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature)
+            with trainer.autocast(): rollout = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature)
             seen |= vars(rollout)
-            scored = agent.compute_rewards(rollout, reward_model, trainer.ref_model, beta, c.missing_eos_penalty)
+            with trainer.autocast(): scored = agent.compute_rewards(rollout, reward_model, trainer.ref_model, beta, c.missing_eos_penalty)
             seen |= vars(scored)
             stats = trainer.update(rollout, scored.rewards)
         except FloatingPointError as error: raise NotFinite(update, error, {name: x for name, x in seen.items() if isinstance(x, torch.Tensor)}) from None

@@ -17,6 +17,10 @@ from rlhf_nbdev.reward import RewardModel, bradley_terry_loss
 with safe_open(Path(__file__).parent/'parity'/'reference.safetensors', 'pt') as file:
     TENSORS, RECORDED = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()['settings'])
 every_case = pytest.mark.parametrize('case', sorted(RECORDED['cases']))  # full: no stop token; eos: responses end there; discount: γ below 1 besides
+@pytest.fixture(autouse=True)
+def sampling_as_theirs(monkeypatch): monkeypatch.setattr('rlhf_nbdev.agent.draw', lambda dist: torch.multinomial(dist.exp(), 1))  # ours draws from the same distribution with other random numbers
+
+
 TABLE = {}  # what parity/compare.py prints: (quantity, relation) -> largest difference, largest number, tolerance
 
 

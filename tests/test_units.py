@@ -535,11 +535,11 @@ def test_comparisons_survive_the_file_and_bad_lines_are_counted(tmp_path, tokeni
 def rated(tokenizer): return reward.RatedSentences(tokenizer, pd.DataFrame({'text': TEXTS[:4], 'ratings': [[1, 2, 4], [-4, -1, -1], [0, 0, -2], [4, 4, 3]]}))
 
 
-def test_scores_keep_their_order_whatever_the_parts(tokenizer):
+def test_scores_keep_their_order_and_are_those_of_each_text_alone(tokenizer):
     data, reward_model = rated(tokenizer), reward.RewardModel(tiny(vocab=len(tokenizer)))
     batch = next(iter(DataLoader(data, 4)))
     alone = torch.stack([reward_model(*(torch.tensor([x]) for x in (ids, [1]*len(ids))))[0] for ids in data.ids])
-    for parts in (1, 2, 4): torch.testing.assert_close(reward.score_rows(reward_model, batch, parts), alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(reward_model(batch['tokens'], batch['mask']), alone, rtol=0, atol=1e-5)
     torch.testing.assert_close(reward.score_all(reward_model, data, 3), alone.detach(), rtol=0, atol=0.05)  # bfloat16 where the hardware has it
     pairs = {'chosen': batch['tokens'][:2], 'chosen_mask': batch['mask'][:2], 'rejected': batch['tokens'][2:], 'rejected_mask': batch['mask'][2:]}
     for ours, theirs in zip(reward.compare(reward_model, pairs), (alone[:2], alone[2:])): torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
@@ -559,7 +559,7 @@ def test_rank_loss_counts_pairs_on_which_the_majority_is_followed(tokenizer, mon
     data, reward_model = rated(tokenizer), reward.RewardModel(tiny(vocab=len(tokenizer)))
     batch = next(iter(DataLoader(data, 4)))
     scores = torch.tensor([3.0, 1.0, 2.0, 0.0])
-    monkeypatch.setattr(reward, 'score_rows', lambda *_: scores)
+    monkeypatch.setattr(reward.RewardModel, 'forward', lambda *_, **__: scores)
     loss, agreed = reward.rank_loss(reward_model, batch)
     shares = reward.preference_shares(batch['ratings'])
     slow = [-(shares[i, j]*torch.sigmoid(scores[i] - scores[j]).log() + shares[j, i]*torch.sigmoid(scores[j] - scores[i]).log()).item() for i in range(4) for j in range(i)]
