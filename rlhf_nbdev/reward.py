@@ -7,11 +7,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/reward.html.md"""
 # %% auto #0
 __all__ = ['RATINGS_FILE', 'RATINGS_SHA256', 'bradley_terry_loss', 'RewardModel', 'ratings_path', 'fetch_ratings', 'read_ratings',
            'fetch', 'human_ceiling', 'draw_comparisons', 'preference_shares', 'write_preferences', 'is_text',
-           'read_preferences', 'PreferenceDataset', 'score_rows', 'compare', 'pair_loss', 'ranking_loss',
-           'RatedSentences', 'rank_loss', 'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize',
-           'LabelPairs', 'score_gaps']
+           'read_preferences', 'PreferenceDataset', 'compare', 'pair_loss', 'ranking_loss', 'RatedSentences',
+           'rank_loss', 'train_reward_model', 'score_all', 'pairwise_accuracy', 'normalize', 'LabelPairs', 'score_gaps']
 
-# %% ../nbs/04_reward.ipynb #c61e9b55
+# %% ../nbs/04_reward.ipynb #770ab5dd
 import copy, hashlib, html, io, json, math, os, shutil, subprocess, sys, tarfile, tempfile, warnings
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn as nn, torch.nn.functional as F
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from .agent import load_tensors, load_weights
 from .dataset import clean_text
-from .sft import autocast, pad_left, trim
+from .sft import autocast, pad_left
 from .speed import packed_states
 
 # %% ../nbs/04_reward.ipynb #70b41e28
@@ -208,25 +207,15 @@ class PreferenceDataset(Dataset):
         chosen, rejected = (pad_left(ids, self.length, self.pad) for ids in self.pairs[i])
         return dict(zip(('chosen', 'chosen_mask', 'rejected', 'rejected_mask'), chosen + rejected))
 
-# %% ../nbs/04_reward.ipynb #c9e55c1d
-def score_rows(
-    reward_model: RewardModel,
-    batch: dict,  # tokens and mask, (B, T) each, padded on the left
-    parts: int = 4,
-) -> torch.Tensor:  # (B,)
-    "Score a batch in parts of like length, each without the columns that are padding throughout."
-    order, device = batch['mask'].sum(1).argsort(), reward_model.head.weight.device
-    rows = [trim({name: batch[name][part].to(device) for name in ('tokens', 'mask')}) for part in order.chunk(parts)]
-    return torch.cat([reward_model(**part) for part in rows])[order.argsort()]
-
-# %% ../nbs/04_reward.ipynb #b313dc4f
+# %% ../nbs/04_reward.ipynb #48def42e
 def compare(
     reward_model: RewardModel,
     pairs: dict,  # a batch of `PreferenceDataset` or `LabelPairs`: (B, T) each
 ) -> tuple[torch.Tensor, torch.Tensor]:  # scores of chosen and rejected, (B,) each
     "Score both sides of each pair together."
-    both = {'tokens': torch.cat([pairs['chosen'], pairs['rejected']]), 'mask': torch.cat([pairs['chosen_mask'], pairs['rejected_mask']])}
-    return score_rows(reward_model, both).chunk(2)
+    device = reward_model.head.weight.device
+    tokens, mask = (torch.cat([pairs[f'chosen{name}'], pairs[f'rejected{name}']]).to(device) for name in ('', '_mask'))
+    return reward_model(tokens, mask).chunk(2)
 
 # %% ../nbs/04_reward.ipynb #c34827d8
 def pair_loss(
@@ -264,13 +253,14 @@ class RatedSentences(Dataset):
         tokens, mask = pad_left(self.ids[i], self.length, self.pad)
         return {'tokens': tokens, 'mask': mask, 'ratings': self.ratings[i]}
 
-# %% ../nbs/04_reward.ipynb #8add59f0
+# %% ../nbs/04_reward.ipynb #a0c22054
 def rank_loss(
     reward_model: RewardModel,
     batch: dict,  # of `RatedSentences`
 ) -> tuple[torch.Tensor, torch.Tensor]:  # the loss; the share of pairs in which the model sides with the majority of raters
     "All pairs of the batch at once: K forward passes for K(K − 1)/2 comparisons."
-    scores, shares = score_rows(reward_model, batch), preference_shares(batch['ratings'].to(reward_model.head.weight.device))
+    tokens, mask, ratings = (batch[name].to(reward_model.head.weight.device) for name in ('tokens', 'mask', 'ratings'))
+    scores, shares = reward_model(tokens, mask), preference_shares(ratings)
     gaps, majority = scores[:, None] - scores, shares - 0.5
     return ranking_loss(scores, shares), (gaps*majority > 0)[majority.abs() > 1e-6].float().mean()  # undecided pairs aside
 
@@ -297,7 +287,7 @@ def train_reward_model(
         history.append({'loss': loss.item(), 'accuracy': accuracy.item()})
     return history
 
-# %% ../nbs/04_reward.ipynb #f98a13ef
+# %% ../nbs/04_reward.ipynb #84735546
 @torch.no_grad()
 def score_all(
     reward_model: RewardModel,
@@ -305,8 +295,8 @@ def score_all(
     batch_size: int = 128,
 ) -> torch.Tensor:  # (N,)
     "The score of every item, in order."
-    with autocast(reward_model.head.weight.device):
-        return torch.cat([score_rows(reward_model, batch, parts=8).cpu() for batch in DataLoader(data, batch_size)])
+    device = reward_model.head.weight.device
+    with autocast(device): return torch.cat([reward_model(batch['tokens'].to(device), batch['mask'].to(device)).cpu() for batch in DataLoader(data, batch_size)])
 
 # %% ../nbs/04_reward.ipynb #3dacc0c9
 def pairwise_accuracy(

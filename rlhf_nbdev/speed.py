@@ -45,7 +45,7 @@ def packed_states(
     out[real] = states.flatten(0, 1)[slots]
     return out
 
-# %% ../nbs/appendix/speed.ipynb #372bec88
+# %% ../nbs/appendix/speed.ipynb #908fa7da
 def score_packed(
     model,  # a causal language model of transformers whose logits are its output layer's
     tokens: torch.Tensor,  # (B, T)
@@ -56,9 +56,9 @@ def score_packed(
     "`score_tokens` without padding, and with the output layer only where a token was sampled."
     R, on = response_length, mask[:, -response_length:].bool()
     states = packed_states(model.base_model, tokens, mask)[:, -R - 1:-1]
-    dists = F.log_softmax(model.get_output_embeddings()(states[on]).float()/temperature, -1)  # (N, V), N tokens sampled
+    dists = F.log_softmax(model.get_output_embeddings()(states[on]).float().div_(temperature), -1)  # (N, V), N tokens sampled
     def unpacked(x): return x.new_zeros(on.shape).index_put((on,), x)
-    with torch.no_grad(): entropy = -(dists.exp()*dists).sum(-1)  # watched, not trained on
+    with torch.no_grad(): entropy = -dists.exp().mul_(dists).sum(-1)  # watched, not trained on
     return unpacked(dists.gather(-1, tokens[:, -R:][on][:, None]).squeeze(-1)), states, unpacked(entropy)
 
 # %% ../nbs/appendix/speed.ipynb #c6829fa9
