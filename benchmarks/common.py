@@ -1,7 +1,8 @@
 "What all contestants share: the models of a workload, a stopwatch, and the way results are written."
-import json, os, resource, sys, time
+import json, os, re, sys, time
 os.environ |= {'HF_HUB_OFFLINE': '1', 'TRL_EXPERIMENTAL_SILENCE': '1', 'TOKENIZERS_PARALLELISM': 'false', 'TQDM_DISABLE': '1'}
 from importlib.metadata import version
+from pathlib import Path
 import torch, torch.nn as nn
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, set_seed
@@ -55,6 +56,6 @@ class Stopwatch:
         self.last, self.phases = now, {}
     def write(self, path, settings):
         packages = {name: version(name) for name in ('torch', 'transformers', *(['trl'] if 'trl' in sys.modules else []))}
-        peak = torch.cuda.max_memory_allocated()/2**20 if self.cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
+        peak = torch.cuda.max_memory_allocated()/2**20 if self.cuda else int(re.search(r'VmHWM:\s+(\d+)', Path('/proc/self/status').read_text())[1])/1024
         save_file({f'{i:04d}': x.contiguous() for i, x in enumerate(self.responses)}, path,
                   {'result': json.dumps({'settings': settings, 'rows': self.rows, 'steps': self.steps, 'peak_mib': peak, 'packages': packages, 'threads': torch.get_num_threads()})})

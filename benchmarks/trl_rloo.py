@@ -23,8 +23,9 @@ def main(folder, result, settings):
         tokens, mask = (torch.tensor([[pad]*(T - len(ids)) + x for ids, x in zip(rows, each)], device=policy.device) for pad, each in ((tokenizer.pad_token_id, rows), (0, [[1]*len(ids) for ids in rows])))
         hidden = reward_model.to(policy.device).trunk(input_ids=tokens, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).last_hidden_state[:, -1]
         scores = reward_model.score(hidden)[:, 0] - torch.tensor([tokenizer.eos_token_id not in ids for ids in completion_ids], device=policy.device)*1.0
-        R = s['response_length']
-        watch.responses.append(torch.tensor([tokenizer(prompt)['input_ids'][-1:] + ids + [tokenizer.pad_token_id]*(R - len(ids)) for prompt, ids in zip(prompts, completion_ids)]))
+        P, R, pad = s['prompt_length'], s['response_length'], tokenizer.pad_token_id
+        prompt_ids = [([pad]*P + tokenizer(prompt)['input_ids'])[-P:] for prompt in prompts]
+        watch.responses.append(torch.tensor([x + ids + [pad]*(R - len(ids)) for x, ids in zip(prompt_ids, completion_ids)]))
         watch.figures = {'score_mean': scores.mean().item()}
         return scores.tolist()
 
