@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test learn check readme docs ablations parity mutants pretrain clean
+.PHONY: help ratings train test learn check readme docs ablations parity mutants bench pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -49,6 +49,10 @@ parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, a
 
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python tests/mutants.py $(ARGS)
+
+bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, then growth (40 minutes on 2 cores); options in ARGS="--rounds 3"
+	$(BIN)/python benchmarks/bench.py --python $(PYTHON) $(ARGS)
+	$(BIN)/python benchmarks/phases.py
 
 pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS
 	$(BIN)/rlhf-pretrain $(ARGS)

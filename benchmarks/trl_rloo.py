@@ -39,7 +39,6 @@ def main(folder, result, settings):
                           learning_rate=s['learning_rate'], weight_decay=0.0, adam_epsilon=1e-5, gradient_checkpointing=False, bf16=s['bf16'], use_cpu=s['device'] == 'cpu', report_to='none',
                           save_strategy='no', logging_strategy='no', disable_tqdm=True, seed=s['seed'])
         trainer = RLOOTrainer(policy, score, args, Dataset.from_list([{'prompt': text} for text in texts]), processing_class=tokenizer, callbacks=[Done()])
-        step = trainer.training_step
         trainer._generate = watch.timed('generate', trainer._generate)
         watch.start()
         trainer.train()

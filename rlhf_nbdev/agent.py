@@ -151,7 +151,7 @@ class Agent(nn.Module):
         logprobs, hidden, entropy = score_packed(self.model, tokens, mask, response_length, temperature)
         return logprobs, self.value(hidden), entropy
 
-# %% ../nbs/02_agent.ipynb #46bc42cb
+# %% ../nbs/02_agent.ipynb #dfe6ca51
 @patch
 @torch.no_grad()
 def generate(self: Agent,
@@ -160,6 +160,7 @@ def generate(self: Agent,
     response_length: int = 24,  # R, at most; shorter if every row has ended
     temperature: float = 1.0,  # of the distribution sampled from, and scored
     do_sample: bool = True,  # False: always the likeliest token
+    model=None,  # asked in place of `self.model`, such as `StaticSteps` of it
 ) -> Rollout:
     "Sample a response to each prompt, keeping log-probs and values on the way. Raises ValueError if P + R exceeds the context, or a prompt is not padded on the left."
     P, context = input_ids.shape[1], getattr(self.model.config, 'max_position_embeddings', None)
@@ -170,10 +171,10 @@ def generate(self: Agent,
     tokens, mask, cache = input_ids, attention_mask, None
     x, positions = tokens, position_ids(mask)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    steps = []
+    steps, model = [], model or self.model
     for _ in range(response_length):
-        out = self.model(input_ids=x, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                         use_cache=True, output_hidden_states=True, logits_to_keep=1)
+        out = model(input_ids=x, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                    use_cache=True, output_hidden_states=True, logits_to_keep=1)
         cache, dist = out.past_key_values, F.log_softmax(out.logits[:, -1].float()/temperature, -1)  # (B, V)
         if dist.isnan().any(): raise FloatingPointError('the policy gave log-probabilities that are not numbers')
         token = draw(dist) if do_sample else dist.argmax(-1, keepdim=True)  # (B, 1)

@@ -8,12 +8,13 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/appendix/checkpoint.html.md"""
 __all__ = ['FORMAT', 'trainer_state', 'sync', 'write_whole', 'fingerprint', 'save_checkpoint', 'read_checkpoint',
            'load_checkpoint', 'rows_digest', 'read_rows', 'Stopping', 'hold']
 
-# %% ../nbs/appendix/checkpoint.ipynb #1342b805
+# %% ../nbs/appendix/checkpoint.ipynb #7dbae593
 import hashlib, json, os, shutil, signal, threading, warnings
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-import torch, transformers
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -78,7 +79,7 @@ def fingerprint(
 # %% ../nbs/appendix/checkpoint.ipynb #bc56216e
 FORMAT = 1  # of the file; another number is another layout
 
-# %% ../nbs/appendix/checkpoint.ipynb #798fa150
+# %% ../nbs/appendix/checkpoint.ipynb #5516bfbf
 def save_checkpoint(
     path: str | Path,
     trainer: RLHFTrainer,
@@ -88,7 +89,7 @@ def save_checkpoint(
     "Write the trainer's state to one safetensors file, whole or not at all. Raises OSError, which says that the one before stands."
     tensors, numbers = trainer_state(trainer)
     state = json.dumps(numbers | more | {'format': FORMAT, 'update': update, 'reference': fingerprint(dict(trainer.ref_model.named_parameters())),
-                                         'versions': {'torch': torch.__version__, 'transformers': transformers.__version__}})
+                                         'versions': {'torch': torch.__version__, 'transformers': version('transformers')}})
     tensors = {name: x.contiguous() for name, x in tensors.items()}
     write_whole(path, lambda new: save_file(tensors, new, {'state': state, 'sha256': fingerprint(tensors, state)}))
 
@@ -109,7 +110,7 @@ def read_checkpoint(
     if lacks := {'update', 'beta', 'optimizer', 'scheduler', 'settings', 'reference', 'versions'} - numbers.keys(): raise ValueError(f"{path} is no checkpoint: it lacks {', '.join(sorted(lacks))}")
     return tensors, numbers
 
-# %% ../nbs/appendix/checkpoint.ipynb #3c8555c5
+# %% ../nbs/appendix/checkpoint.ipynb #bcfb43b5
 @torch.no_grad()
 def load_checkpoint(
     path: str | Path,  # written by `save_checkpoint`
@@ -125,7 +126,7 @@ def load_checkpoint(
     if numbers['reference'] != fingerprint(dict(trainer.ref_model.named_parameters())): raise ValueError(f'{path} was trained against another reference')
     cuda = trainer.agent.model.device.type == 'cuda'
     if cuda != ('rng.cuda' in tensors): raise ValueError(f'{path} was written on another kind of device, and cannot go on to the same end on this one')
-    now = {'torch': torch.__version__, 'transformers': transformers.__version__}
+    now = {'torch': torch.__version__, 'transformers': version('transformers')}
     if now != numbers['versions']: warnings.warn(f"{path} was written with {numbers['versions']}, and is read with {now}: the last digits may differ")
     for name, p in parameters.items(): p.copy_(tensors[name])
     moments = {i: {name: tensors[f'optimizer.{i}.{name}'] for name in ('step', 'exp_avg', 'exp_avg_sq')} for i in range(len(parameters)) if f'optimizer.{i}.step' in tensors}

@@ -7,12 +7,13 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 # %% auto #0
 __all__ = ['compute_loss', 'explained_variance', 'option', 'RLHFConfig', 'RLHFTrainer', 'compute_advantage_and_return']
 
-# %% ../nbs/06_loss.ipynb #e97e3a06
+# %% ../nbs/06_loss.ipynb #78e436f7
 from dataclasses import dataclass, field
 import torch
 from fastcore.basics import patch
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
+from .speed import StaticSteps
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -63,7 +64,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #79e63a86
+# %% ../nbs/06_loss.ipynb #1b39b8db
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
@@ -89,6 +90,7 @@ class RLHFConfig:
     missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
     max_kl: float = option(0.0, 'Stop after an update whose batch was further than this many nats per response from the reference; 0: never (this course).')
     bf16: bool = option(False, 'Matrix products of step three in bfloat16: faster where the hardware has it, log-probabilities rounded (this course; the appendix on speed measures both).')
+    compile: bool = option(False, 'Compile the step that samples one token, which takes a minute first; with CUDA graphs on a GPU (this course; the appendix on speed).')
     seed: int = option(0, 'Of everything random (this course).')
 
     def __post_init__(self):
@@ -98,7 +100,7 @@ class RLHFConfig:
             raise ValueError(f'batch_size {self.batch_size} does not divide into {self.minibatches} equal minibatches: change one of them')
         if self.temperature <= 0: raise ValueError(f'temperature must be above 0, not {self.temperature}')
 
-# %% ../nbs/06_loss.ipynb #7f31de89
+# %% ../nbs/06_loss.ipynb #d93f0736
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
     def __init__(self,
@@ -113,9 +115,10 @@ class RLHFTrainer:
         self.agent, self.ref_model, self.config = agent, ref_model.eval().requires_grad_(False), config
         self.optimizer = torch.optim.AdamW(agent.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=0.0, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda update: max(0.0, 1 - update/config.updates))
-        self.beta = config.beta
+        self.beta, self.sampling_model = config.beta, StaticSteps(agent.model, config.response_length) if config.compile else agent.model
 
-    def autocast(self): return torch.autocast(self.agent.model.device.type, torch.bfloat16, enabled=self.config.bf16)
+    def autocast(self):  # around forward passes only: it remembers rounded weights until it is left
+        return torch.autocast(self.agent.model.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def compute_loss(self,
         rollout: Rollout,  # a minibatch

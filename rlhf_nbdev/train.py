@@ -11,14 +11,15 @@ __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', '
            'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side', 'sample_rows', 'picture', 'write_report',
            'finish_run', 'digest_inputs', 'begin_run', 'finish_ppo', 'find_settings', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #c19d6c1e
+# %% ../nbs/07_train.ipynb #1a9f0ddc
 import base64, copy, hashlib, html, inspect, io, json, os, sys, tempfile, time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Iterator
-import pandas as pd, torch, transformers
+import pandas as pd, torch
+from importlib.metadata import version
 from importlib.resources import files
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -75,11 +76,11 @@ def digest(
         sha.update(len(part).to_bytes(8, 'big') + part)
     return sha.hexdigest()[:16]
 
-# %% ../nbs/07_train.ipynb #c35b7e8a
+# %% ../nbs/07_train.ipynb #0f212435
 def digest_model(model, tokenizer) -> str:
     "The digest of a model: its weights, its configuration, its tokenizer, and the libraries and device it runs on."
     weights = (x.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for x in model.state_dict().values())
-    return digest(*weights, model.config.to_json_string(), tokenizer.get_vocab(), torch.__version__, transformers.__version__, model.device.type)
+    return digest(*weights, model.config.to_json_string(), tokenizer.get_vocab(), torch.__version__, version('transformers'), model.device.type)
 
 # %% ../nbs/07_train.ipynb #5dd98700
 def keep_stage(
@@ -175,7 +176,7 @@ class NotFinite(FloatingPointError):
         super().__init__(f'update {update}: {error}')
         self.update, self.batch = update, batch
 
-# %% ../nbs/07_train.ipynb #5f6e9466
+# %% ../nbs/07_train.ipynb #0d296b8b
 def ppo_updates(
     trainer: RLHFTrainer,
     prompts: DataLoader,  # batches of `IMDBDataset`; begun again when they run out
@@ -190,7 +191,7 @@ def ppo_updates(
         batch = {name: x.to(agent.model.device) for name, x in next(batches).items()}
         beta, seen = trainer.beta, dict(batch)
         try:
-            with trainer.autocast(): rollout = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature)
+            with trainer.autocast(): rollout = agent.generate(**batch, response_length=c.response_length, temperature=c.temperature, model=trainer.sampling_model)
             seen |= vars(rollout)
             with trainer.autocast(): scored = agent.compute_rewards(rollout, reward_model, trainer.ref_model, beta, c.missing_eos_penalty)
             seen |= vars(scored)

@@ -1,7 +1,7 @@
 "The command, run as a user runs it, on settings small enough for a test."
-import json, os, subprocess, sys, tempfile, time
+import json, os, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
-import pytest
+import pytest, test_units
 from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.reward import ratings_path
 
@@ -149,3 +149,7 @@ def test_a_csv_of_ones_own(tmp_path):
     result = run(*SMALL, '--data', tmp_path/'own.csv', '--n_train', '40', '--out', tmp_path/'own')
     assert result.returncode == 0, result.stderr[-2000:]
     assert 'no judge' in result.stdout and len((tmp_path/'own'/'samples.jsonl').read_text().splitlines()) == 16
+
+
+@pytest.mark.skipif(not shutil.which('c++'), reason='torch.compile needs a C++ compiler')
+def test_a_compiled_step_gives_the_same_samples(): test_units.test_a_cache_of_fixed_size_gives_the_same_samples(compiled=True)

@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest, torch
 from tokenizers.processors import TemplateProcessing
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
-from rlhf_nbdev import dataset, evaluate, feedback, ppo, pretrain, reward, sft, study, train
+from rlhf_nbdev import dataset, evaluate, feedback, ppo, pretrain, reward, sft, speed, study, train
 from rlhf_nbdev.advantage import compute_advantage_and_return, whiten
 from rlhf_nbdev.agent import Agent, Rollout, load_model, load_tensors, load_weights, position_ids, score_tokens, token_logprobs
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer, explained_variance
@@ -34,7 +34,111 @@ def prompts(vocab=64, rows=6):
     return torch.randint(2, vocab, (rows, 4))*mask + 1 - mask, mask
 
 
+# speed
+
+def test_rows_are_packed_whole_and_apart():
+    assert speed.pack_rows([5, 2, 8, 3, 4], 8) == ([8, 20, 0, 13, 16], 3) and speed.pack_rows([], 4) == ([], 0) and speed.pack_rows([4, 4], 4) == ([0, 4], 2)
+    for seed in range(50):
+        lengths = np.random.default_rng(seed).integers(0, 17, 20).tolist()
+        starts, bins = speed.pack_rows(lengths, 16)
+        taken = [slot for start, n in zip(starts, lengths) for slot in range(start, start + n)]
+        assert len({*taken}) == len(taken) == sum(lengths) and max(taken) < 16*bins and all(start//16 == (start + n - 1)//16 for start, n in zip(starts, lengths) if n)
+        assert bins < 1.3*sum(lengths)/16 + 2
+
+
+def test_packed_states_are_those_of_each_row_alone():
+    model, mask = tiny(), torch.tensor([[0, 0, 0, 1, 1, 1, 0, 0], [1]*8, [0]*8, [0, 1, 0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]])
+    tokens = torch.randint(2, 64, mask.shape)
+    for attention in ('eager', 'sdpa'):
+        model.set_attn_implementation(attention)
+        states = speed.packed_states(model.base_model, tokens, mask)
+        assert not states[mask == 0].any() and states.shape == (5, 8, 16)
+        for row, on in enumerate(mask.bool()):
+            if on.any(): torch.testing.assert_close(states[row, on], model.base_model(tokens[row:row + 1, on]).last_hidden_state[0], rtol=0, atol=1e-5)
+    assert not speed.packed_states(model.base_model, tokens, 0*mask).any()
+
+
+@pytest.mark.parametrize('temperature', [1.0, 0.6])
+def test_packed_scores_and_their_gradients_are_the_plain_ones(temperature):
+    agent = Agent(tiny(eos=2).double()); ids, mask = prompts()
+    torch.manual_seed(3)
+    rollout = agent.generate(ids, mask, 6)
+    R, on = rollout.response_mask.shape[1], rollout.response_mask.bool()
+    assert not on.all()
+    dists, hidden = score_tokens(agent.model, rollout.tokens, rollout.mask, R, temperature)
+    plain = dists.gather(-1, rollout.responses[..., None])[..., 0]*on
+    logprobs, states, entropy = speed.score_packed(agent.model, rollout.tokens, rollout.mask, R, temperature)
+    torch.testing.assert_close(logprobs, plain, rtol=0, atol=1e-5); torch.testing.assert_close(states[on], hidden[on], rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropy, -(dists.exp()*dists).sum(-1)*on, rtol=0, atol=1e-5)
+    assert logprobs.dtype == torch.float32 and not entropy.requires_grad
+    weights = [*agent.model.parameters()]
+    for a, b in zip(torch.autograd.grad(logprobs.exp().sum(), weights), torch.autograd.grad((plain.exp()*on).sum(), weights)): torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_draw_follows_the_distribution_to_its_ends():
+    torch.manual_seed(0)
+    p = torch.tensor([[0.1, 0.0, 0.6, 0.0, 0.3], [0.0, 0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    drawn = torch.cat([speed.draw(p.log()) for _ in range(4000)], 1)  # (3, 4000)
+    found = torch.stack([row.bincount(minlength=5) for row in drawn])/4000
+    assert (found - p).abs().max() < 4*(0.25/4000)**0.5 and not found[p == 0].any() and drawn.dtype == torch.long
+    assert speed.draw((p*0.5).log()).shape == (3, 1) and speed.draw((p[1:2]*0.5).log()).item() == 4  # what does not sum to 1 is drawn from in proportion
+
+
+def test_a_cache_of_fixed_size_gives_the_same_samples(compiled=False):
+    agent, (ids, mask) = Agent(tiny(eos=2)), prompts()
+    agent.value_head.weight.data.normal_()
+    static, shapes = speed.StaticSteps(agent.model, 8, compiled), ((ids, mask), (ids, mask), (ids[:4], mask[:4]))
+    for seed, (x, m) in enumerate(shapes):
+        rollouts = []
+        for model in (None, static):
+            torch.manual_seed(seed)
+            rollouts.append(agent.generate(x, m, 8, temperature=0.8, model=model))
+        assert rollouts[0].tokens.equal(rollouts[1].tokens)
+        for name in ('logprobs', 'values'): torch.testing.assert_close(getattr(rollouts[0], name), getattr(rollouts[1], name), rtol=0, atol=1e-5)
+
+
+def test_operations_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+    model = tiny()
+    model.set_attn_implementation('eager')  # of which torch counts every product
+    with torch.no_grad(), FlopCounterMode(display=False) as counter: model(torch.full((3, 9), 5))
+    config, squares = model.config, 4*2*16*3*(81 - 45)  # torch counts what attention may not see, too
+    assert counter.get_total_flops() == speed.forward_flops(config, torch.tensor([9, 9, 9]), 27) + squares
+    assert speed.forward_flops(config, torch.tensor([4, 7]), 3) == sum(speed.forward_flops(config, torch.tensor([n]), 0) for n in (4, 7)) + 2*16*64*3
+
+
+def test_a_stopwatch_gives_the_fastest():
+    naps = iter((0.03, 0.001, 0.02))
+    assert 0.001 <= speed.seconds(lambda: __import__('time').sleep(next(naps)), 3) < 0.02 and next(naps, None) is None
+
+
+def test_bfloat16_is_off_unless_asked_for_and_touches_forward_passes_only():
+    assert not RLHFConfig().bf16
+    for bf16 in (False, True):
+        trainer = RLHFTrainer(Agent(tiny(eos=2)), tiny(eos=2), RLHFConfig(batch_size=6, response_length=5, bf16=bf16, epochs=1, minibatches=1))
+        torch.manual_seed(0)
+        ids, mask = prompts()
+        rollout = trainer.agent.generate(ids, mask, 5)
+        seen = []
+        trainer.agent.model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+        trainer.backward = lambda loss: (seen.append(torch.is_autocast_enabled('cpu')), loss.backward())
+        trainer.update(rollout, torch.randn(rollout.logprobs.shape))
+        assert seen == [torch.bfloat16 if bf16 else torch.float32, False]
+        with torch.no_grad(), trainer.autocast(): logprobs, values, _ = trainer.agent(rollout.tokens, rollout.mask, rollout.response_mask.shape[1])
+        assert logprobs.dtype == values.dtype == torch.float32
+
+
 # agent
+
+def test_a_model_that_changes_its_logits_is_refused():
+    model = tiny(); forward = model.forward
+    def scaled(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        out.logits = out.logits*2
+        return out
+    model.forward = scaled
+    with pytest.raises(ValueError, match='caps or scales'): Agent(model)
+
 
 def test_positions_count_real_tokens_only():
     assert position_ids(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0]])).tolist() == [[0, 0, 0, 1], [0, 1, 2, 3], [0, 1, 1, 1]]
