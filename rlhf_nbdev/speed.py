@@ -76,14 +76,14 @@ def pack_rows(
         room[b] -= lengths[row]
     return starts, len(room)
 
-# %% ../nbs/appendix/speed.ipynb #3037b774
+# %% ../nbs/appendix/speed.ipynb #c769ad23
 def packed_states(
     trunk,  # a decoder of transformers, without its output layer
     tokens: torch.Tensor,  # (B, T)
     mask: torch.Tensor,  # (B, T): 1 on real tokens, wherever the padding is
 ) -> torch.Tensor:  # (B, T, D): the last hidden states of real tokens, 0 elsewhere
     "What the trunk says of each row, with the padding left out: several rows share a row of slots, and none sees another."
-    T, real = tokens.shape[1], mask.bool()
+    T, real = -(-tokens.shape[1]//8)*8, mask.bool()  # slots in a bin: few different sizes, see below
     positions = mask.cumsum(1) - 1
     starts, bins = pack_rows(mask.sum(1).tolist(), T)
     slots = (torch.tensor(starts, device=mask.device)[:, None] + positions)[real]  # (N,), N real tokens
@@ -96,7 +96,7 @@ def packed_states(
     out[real] = states.flatten(0, 1)[slots]
     return out
 
-# %% ../nbs/appendix/speed.ipynb #908fa7da
+# %% ../nbs/appendix/speed.ipynb #9c3da033
 def score_packed(
     model,  # a causal language model of transformers whose logits are its output layer's
     tokens: torch.Tensor,  # (B, T)
@@ -107,7 +107,8 @@ def score_packed(
     "`score_tokens` without padding, and with the output layer only where a token was sampled."
     R, on = response_length, mask[:, -response_length:].bool()
     states = packed_states(model.base_model, tokens, mask)[:, -R - 1:-1]
-    dists = F.log_softmax(model.get_output_embeddings()(states[on]).float().div_(temperature), -1)  # (N, V), N tokens sampled
+    asked = F.pad(states[on], (0, 0, 0, -int(on.sum()) % 64))  # (N, D), N tokens sampled, rounded up to a multiple of 64
+    dists = F.log_softmax(model.get_output_embeddings()(asked).float().div_(temperature), -1)[:int(on.sum())]  # (N, V)
     def unpacked(x): return x.new_zeros(on.shape).index_put((on,), x)
     with torch.no_grad(): entropy = -dists.exp().mul_(dists).sum(-1)  # watched, not trained on
     return unpacked(dists.gather(-1, tokens[:, -R:][on][:, None]).squeeze(-1)), states, unpacked(entropy)
