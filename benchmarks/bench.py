@@ -1,7 +1,7 @@
 """PPO here and in TRL on the same work, in turn: `make bench` (half an hour on 2 cores). Prints the tables, and writes them to nbs/results/bench.json.
 
 The same weights, prompts, reward model, batch, response length, epochs, minibatches, learning rate and count of optimizer steps. Each run is a process of its own; rounds go A B C A B C …"""
-import argparse, json, os, platform, statistics, subprocess, sys
+import argparse, json, platform, statistics, subprocess, sys
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
@@ -23,13 +23,11 @@ CONTESTANTS = {  # name: (script, what differs from WORK, how many rounds); endl
     'ours, bf16': ('ours', dict(bf16=True), 99),
     'ours, float32': ('ours', dict(bf16=False), 99),
     'TRL 1.12 PPO, float32': ('trl_ppo', dict(bf16=False) | SHORT, 99),
-    'TRL 1.12 PPO, bf16, memory kept': ('trl_ppo', dict(bf16=True) | SHORT, 99),  # given a lever of ours
     'TRL 1.12 PPO, bf16, endless': ('trl_ppo', dict(bf16=True, endless=True) | SHORT, 99),
     'ours, bf16, endless': ('ours', dict(bf16=True, endless=True) | SHORT, 99),
     'TRL 1.16 RLOO, bf16': ('trl_rloo', dict(bf16=True), 3),
 }
-PAIRS = [('ours, bf16', 'TRL 1.12 PPO, bf16'), ('ours, float32', 'TRL 1.12 PPO, float32'), ('ours, float32', 'TRL 1.12 PPO, bf16'), ('ours, bf16', 'TRL 1.12 PPO, bf16, memory kept'), ('ours, bf16, endless', 'TRL 1.12 PPO, bf16, endless'), ('ours, bf16', 'TRL 1.16 RLOO, bf16')]
-KEPT = {'MALLOC_MMAP_THRESHOLD_': str(2**25), 'MALLOC_TRIM_THRESHOLD_': str(2**31 - 1), 'MALLOC_TOP_PAD_': str(2**28)}  # what `keep_freed_memory` sets for ours
+PAIRS = [('ours, bf16', 'TRL 1.12 PPO, bf16'), ('ours, float32', 'TRL 1.12 PPO, float32'), ('ours, float32', 'TRL 1.12 PPO, bf16'), ('ours, bf16, endless', 'TRL 1.12 PPO, bf16, endless'), ('ours, bf16', 'TRL 1.16 RLOO, bf16')]
 TARGETS = (0.5, 0.6, 0.65, 0.7, 0.9)  # of the gold reward
 
 
@@ -57,10 +55,9 @@ def environment(name, python):
 
 def run_once(name, pythons, work, settings):
     script, changes, _ = CONTESTANTS[name]
-    env = os.environ | (KEPT if 'memory kept' in name else {})
     result = work/'result.safetensors'
     command = [pythons[script], HERE/f'{script}.py', work, result, json.dumps(WORK | changes | settings)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode: sys.exit(f'{name} failed:\n{done.stderr[-3000:]}')
     with safe_open(result, 'pt') as file: return json.loads(file.metadata()['result']), [file.get_tensor(key) for key in sorted(file.keys())]
 
@@ -153,7 +150,8 @@ def main():
             print(f'round {seed}: {name:32} {rate:6.1f} samples/s, gold {np.mean(result["gold"][-5:]):.2f}', flush=True)
     rates = {name: [WORK['batch_size']/statistics.median(row['seconds'] for row in run['rows'][1:]) for run in each] for name, each in runs.items()}
     pairs = [{'a': a, 'b': b, 'ratios': (ratios := [x/y for x, y in zip(rates[a], rates[b])]), 'median': statistics.median(ratios)} for a, b in PAIRS if rates.get(a) and rates.get(b)]
-    results = {'machine': machine(args.device), 'work': WORK, 'peak': peaks, 'bandwidth': statistics.median(copies), 'pairs': pairs,
+    commit = subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True, cwd=HERE).stdout.strip()
+    results = {'commit': commit, 'machine': machine(args.device), 'work': WORK, 'peak': peaks, 'bandwidth': statistics.median(copies), 'pairs': pairs,
                'contestants': [summarise(name, each, peaks, config, prompts) for name, each in runs.items() if each]}
     args.out.write_text(json.dumps(results, indent=1) + '\n')
     show(results)

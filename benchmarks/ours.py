@@ -7,14 +7,12 @@ from torch.utils.data import DataLoader
 from rlhf_nbdev.agent import Agent, load_model
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
-from rlhf_nbdev.speed import keep_freed_memory
 from rlhf_nbdev.train import ppo_updates
 
 
 def main(folder, result, settings):
     s = json.loads(settings)
     torch.manual_seed(s['seed'])
-    keep_freed_memory()  # as rlhf-train does
     config = RLHFConfig(missing_eos_penalty=0.0 if s['endless'] else 1.0, **{name: s[name] for name in ('batch_size', 'response_length', 'epochs', 'minibatches', 'updates', 'learning_rate', 'beta', 'temperature', 'bf16', 'seed')})
     (model, _), (ref_model, _) = (load_model(f'{folder}/sft') for _ in range(2))
     agent = Agent(model.to(s['device']))

@@ -9,7 +9,7 @@ from transformers.activations import ACT2FN
 from rlhf_nbdev.agent import Agent, position_ids, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
-from rlhf_nbdev.speed import bandwidth, keep_freed_memory, matmul_peak, packed_states, seconds
+from rlhf_nbdev.speed import bandwidth, matmul_peak, packed_states, seconds
 from safetensors.torch import load_file
 from rlhf_nbdev.agent import load_model
 from bench import WORK, machine
@@ -105,13 +105,6 @@ def two_trunks(update):
 
 
 @contextmanager
-def memory_given_back(update):
-    for parameter, value in ((-3, 2**17), (-1, 2**17), (-2, 2**17)): ctypes.CDLL(None).mallopt(parameter, value)  # glibc's own values, but that they do not grow
-    try: yield
-    finally: keep_freed_memory()
-
-
-@contextmanager
 def one_thread(update):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -131,7 +124,7 @@ def scored_again(update):
 
 
 LEVERS = {'padding left out': padded, 'one random number a row': multinomial, 'GELU in one pass': gelu_in_eight_passes, 'attention as plain products': other_attention, 'fused AdamW': plain_adamw,
-          'one trunk for policy and value': two_trunks, 'log-probs kept from sampling': scored_again, 'freed memory kept': memory_given_back, 'all cores': one_thread}
+          'one trunk for policy and value': two_trunks, 'log-probs kept from sampling': scored_again, 'all cores': one_thread}
 
 
 def measure_levers(make, rounds):
@@ -185,24 +178,26 @@ def memory_of(work):
 def measure_growth(device):
     "An update's seconds and the memory of its learning, with one thing varied. Nobody ends a response, random weights do."
     rows = []
-    def point(what, x, B=32, R=24, D=192, L=4):
+    def make(B=32, R=24, D=192, L=4):
         config = GPT2Config(vocab_size=4096, n_positions=512, n_embd=D, n_layer=L, n_head=D//64, bos_token_id=0, eos_token_id=0, pad_token_id=1, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, activation_function='gelu_pytorch_tanh')
         torch.manual_seed(0)
         model = GPT2LMHeadModel._from_config(config, attn_implementation='eager' if device == 'cpu' else 'sdpa').eval()
         prompts = {'input_ids': torch.randint(2, 4096, (B, 8)), 'attention_mask': torch.ones(B, 8, dtype=torch.long)}
-        update = Update(model, RewardModel(model), prompts, device, endless=True, response_length=R, epochs=1, minibatches=1)
+        return Update(model, RewardModel(model), prompts, device, endless=True, response_length=R, epochs=1, minibatches=1)
+    sizes = [('batch', dict(B=B)) for B in (16, 32, 64, 128, 256)] + [('response length', dict(R=R)) for R in (12, 24, 48, 96, 192)] + [('model width', dict(D=D)) for D in (128, 192, 256, 384, 512)]
+    for what, size in sizes:
+        update = make(**size)
         update.run()
         runs = [update.run() for _ in range(3)]
-        with update.trainer.autocast(): rollout = update.agent.generate(**update.batch, response_length=R)
-        torch.manual_seed(0)
-        memory = memory_of(lambda: update.trainer.update(rollout, torch.zeros_like(rollout.logprobs))) if device == 'cpu' else None
-        rows.append({'varied': what, 'x': x, 'parameters': sum(p.numel() for p in model.parameters())} | {phase: min(run[phase] for run in runs) for phase in runs[0]} | {'mib': memory})
+        rows.append({'varied': what, 'x': next(iter(size.values())), 'parameters': sum(p.numel() for p in update.agent.model.parameters()), 'mib': None} | {phase: min(run[phase] for run in runs) for phase in runs[0]})
         print(rows[-1], flush=True)
-    memory_given_back(None).__enter__()  # or the peak would hold what is merely kept
-    for B in (16, 32, 64, 128, 256): point('batch', B, B=B)
-    for R in (12, 24, 48, 96, 192): point('response length', R, R=R)
-    for D in (128, 192, 256, 384, 512): point('model width', D, D=D)
-    keep_freed_memory()
+    if device != 'cpu': return rows
+    ctypes.CDLL(None).mallopt(-3, 2**17)  # M_MMAP_THRESHOLD: large pieces come from the system and go back to it, so that a peak is a peak
+    for row, (what, size) in zip(rows, sizes):
+        update = make(**size)
+        rollout = update.agent.generate(**update.batch, response_length=update.config.response_length)
+        row['mib'] = memory_of(lambda: update.trainer.update(rollout, torch.zeros_like(rollout.logprobs)))
+        print(row['varied'], row['x'], f"{row['mib']:.0f} MiB", flush=True)
     return rows
 
 
@@ -212,7 +207,6 @@ def main():
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', type=Path, default=HERE.parent/'nbs'/'results'/'phases.json')
     args, work = parser.parse_args(), HERE.parent/'build'/'bench'
-    keep_freed_memory()
     model, reward_model = load_model(str(work/'sft'))[0], RewardModel.from_pretrained(work/'reward_model')
     prompts = {name: x[:WORK['batch_size']] for name, x in load_file(work/'prompts.safetensors').items()}
     def make(**options): return Update(model, reward_model, prompts, args.device, **options)

@@ -6,10 +6,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/appendix/speed.html.md"""
 
 # %% auto #0
 __all__ = ['seconds', 'forward_flops', 'matmul_peak', 'bandwidth', 'pack_rows', 'packed_states', 'score_packed', 'draw',
-           'StaticSteps', 'keep_freed_memory']
+           'StaticSteps']
 
-# %% ../nbs/appendix/speed.ipynb #ca6c98f2
-import ctypes, time
+# %% ../nbs/appendix/speed.ipynb #52b4dca4
+import time
 import torch, torch.nn.functional as F
 
 # %% ../nbs/appendix/speed.ipynb #57cdb989
@@ -147,10 +147,3 @@ class StaticSteps:
         seen = F.pad(attention_mask, (0, T - n)).bool()[:, None, None] & (order <= order[n - q:n, None])  # (B, 1, q, T)
         bias = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device).masked_fill_(~seen, torch.finfo(self.model.dtype).min)
         return (self.step if past_key_values is not None else self.ask)(input_ids.contiguous(), bias, position_ids.contiguous())  # other strides would be another graph
-
-# %% ../nbs/appendix/speed.ipynb #f0039aff
-def keep_freed_memory():
-    "Let the C library keep memory that is freed: glibc gives large pieces back to the system, and an update asks for the same ones again at every step. Elsewhere it does nothing."
-    try: mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError): return
-    for parameter, value in ((-3, 2**25), (-1, 2**31 - 1), (-2, 2**28)): mallopt(parameter, value)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, as in malloc.h

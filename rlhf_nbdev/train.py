@@ -11,7 +11,7 @@ __all__ = ['STYLE', 'FIGURES', 'STEPS', 'RunConfig', 'digest', 'digest_model', '
            'by_step', 'html_table', 'stage_rows', 'win_rows', 'side_by_side', 'sample_rows', 'picture', 'write_report',
            'finish_run', 'digest_inputs', 'begin_run', 'finish_ppo', 'find_settings', 'train', 'main']
 
-# %% ../nbs/07_train.ipynb #1a9f0ddc
+# %% ../nbs/07_train.ipynb #f276c88e
 import base64, copy, hashlib, html, inspect, io, json, os, sys, tempfile, time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
@@ -33,7 +33,6 @@ from .evaluate import Judge, draw_frontier, evaluate, read_study, sample_respons
 from .ppo import RLHFConfig, RLHFTrainer, option
 from .reward import LabelPairs, RatedSentences, RewardModel, normalize, pairwise_accuracy, ratings_path, read_ratings, score_all, score_gaps, train_reward_model
 from .sft import Demonstrations, is_held_out, load_sentences, train_sft
-from .speed import keep_freed_memory
 
 # %% ../nbs/07_train.ipynb #c4712cc7
 @dataclass
@@ -579,12 +578,11 @@ def train(
         if 'SIGINT' not in figures['stopped']: (folder/'checkpoint.safetensors').unlink()  # there is nothing left to take up
     return folder
 
-# %% ../nbs/07_train.ipynb #1e7f9656
+# %% ../nbs/07_train.ipynb #126999ce
 def main():
     "The command `rlhf-train`."
     from transformers import HfArgumentParser, logging
     logging.disable_progress_bar()  # of loading and saving, which take a second
-    keep_freed_memory()
     parser = HfArgumentParser((RunConfig, RLHFConfig), prog='rlhf-train', description='InstructGPT\'s three steps: demonstrations, comparisons, PPO.')
     try:
         run, config = parser.parse_args_into_dataclasses()

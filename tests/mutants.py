@@ -20,7 +20,7 @@ LEFT_OUT = {  # names, and why
     'evaluate.draw_frontier': 'draws', 'train.draw_curves': 'draws', 'train.LivePlot.*': 'draws', 'train.picture': 'draws', 'train.html_table': 'HTML', 'train.sample_rows': 'HTML', 'train.write_report': 'HTML', 'train.by_step': 'a table of text',
     'train.stage_rows': 'a table of text', 'train.win_rows': 'a table of text', 'train.side_by_side': 'a table of text', 'train.finish_run': 'prints and writes', **dict.fromkeys(['train.train', 'train.RunConfig.__post_init__', 'train.find_*', 'train.fine_tune', 'train.fit_reward_model', 'train.run_ppo', 'train.begin_run', 'train.finish_ppo', 'train.new_run_dir', 'train.keep_*', 'train.as_configs', 'train.NotFinite.*'],
                     'files and commands: tests/test_train.py and tests/test_faults.py run them'), 'feedback.as_text': 'HTML',
-    'feedback.Labeler.*': 'a panel, tested in a browser', **dict.fromkeys(['speed.seconds', 'speed.matmul_peak', 'speed.bandwidth', 'speed.keep_freed_memory'], 'measures or sets the machine')}
+    'feedback.Labeler.*': 'a panel, tested in a browser', **dict.fromkeys(['speed.seconds', 'speed.matmul_peak', 'speed.bandwidth'], 'measures the machine')}
 EQUIVALENT = {  # (function, change): why no test can tell
     ('sft.batch_loss', 'batch = {name: x.to(model.device) for name, x in trim(batch).items()}  →  pass'): 'saves work; there is one device here',
     ('sft.batch_loss', "model(input_ids=batch['tokens'], attention_mask=batch['mask'], position_ids=position_id  →  model(input_ids=batch['tokens'], position_ids=position_id"): 'transformers keeps texts apart whose positions begin anew',
