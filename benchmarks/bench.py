@@ -111,6 +111,11 @@ def machine(device):
     return {'cpu': cpu, 'threads': torch.get_num_threads(), 'device': torch.cuda.get_device_name() if device == 'cuda' else 'cpu', 'python': platform.python_version(), 'torch': torch.__version__}
 
 
+def commit():
+    "What was measured."
+    return subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True, cwd=HERE).stdout.strip()
+
+
 def show(results):
     print(f"\n{results['machine']}\nmatmul peak {results['peak']['float32']/1e9:.0f} GFLOP/s float32, {results['peak']['bfloat16']/1e9:.0f} bfloat16; copy {results['bandwidth']/1e9:.0f} GB/s\n")
     print(f"{'':32} samples/s  seconds: generate  score  train   steps  share of the peak: g   s   t   MiB   gold  score    KL   to 0.6")
@@ -150,8 +155,7 @@ def main():
             print(f'round {seed}: {name:32} {rate:6.1f} samples/s, gold {np.mean(result["gold"][-5:]):.2f}', flush=True)
     rates = {name: [WORK['batch_size']/statistics.median(row['seconds'] for row in run['rows'][1:]) for run in each] for name, each in runs.items()}
     pairs = [{'a': a, 'b': b, 'ratios': (ratios := [x/y for x, y in zip(rates[a], rates[b])]), 'median': statistics.median(ratios)} for a, b in PAIRS if rates.get(a) and rates.get(b)]
-    commit = subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True, cwd=HERE).stdout.strip()
-    results = {'commit': commit, 'machine': machine(args.device), 'work': WORK, 'peak': peaks, 'bandwidth': statistics.median(copies), 'pairs': pairs,
+    results = {'commit': commit(), 'machine': machine(args.device), 'work': WORK, 'peak': peaks, 'bandwidth': statistics.median(copies), 'pairs': pairs,
                'contestants': [summarise(name, each, peaks, config, prompts) for name, each in runs.items() if each]}
     args.out.write_text(json.dumps(results, indent=1) + '\n')
     show(results)

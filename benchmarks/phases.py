@@ -12,7 +12,7 @@ from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.speed import bandwidth, matmul_peak, packed_states, seconds
 from safetensors.torch import load_file
 from rlhf_nbdev.agent import load_model
-from bench import WORK, machine
+from bench import WORK, commit, machine
 
 HERE = Path(__file__).resolve().parent
 
@@ -210,7 +210,7 @@ def main():
     model, reward_model = load_model(str(work/'sft'))[0], RewardModel.from_pretrained(work/'reward_model')
     prompts = {name: x[:WORK['batch_size']] for name, x in load_file(work/'prompts.safetensors').items()}
     def make(**options): return Update(model, reward_model, prompts, args.device, **options)
-    results = {'machine': machine(args.device), 'peak': {str(dtype).removeprefix('torch.'): matmul_peak(dtype, args.device) for dtype in (torch.float32, torch.bfloat16)}, 'bandwidth': bandwidth(args.device)}
+    results = {'commit': commit(), 'machine': machine(args.device), 'peak': {str(dtype).removeprefix('torch.'): matmul_peak(dtype, args.device) for dtype in (torch.float32, torch.bfloat16)}, 'bandwidth': bandwidth(args.device)}
     results |= {'generation': measure_generation(make, args.rounds), 'levers': measure_levers(make, args.rounds), 'growth': measure_growth(args.device)}
     args.out.write_text(json.dumps(results, indent=1) + '\n')
 
