@@ -64,7 +64,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #1b39b8db
+# %% ../nbs/06_loss.ipynb #f34e689a
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
@@ -90,7 +90,7 @@ class RLHFConfig:
     missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
     max_kl: float = option(0.0, 'Stop after an update whose batch was further than this many nats per response from the reference; 0: never (this course).')
     bf16: bool = option(False, 'Matrix products of step three in bfloat16: faster where the hardware has it, log-probabilities rounded (this course; the appendix on speed measures both).')
-    compile: bool = option(False, 'Compile the step that samples one token, which takes a minute first; with CUDA graphs on a GPU (this course; the appendix on speed).')
+    compile: bool = option(False, 'Compile the step that samples one token, with CUDA graphs on a GPU; it takes its time first, and was only ever run on a CPU (this course; the appendix on speed).')
     seed: int = option(0, 'Of everything random (this course).')
 
     def __post_init__(self):
