@@ -4,21 +4,20 @@ from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 from rlhf_nbdev.checkpoint import read_checkpoint
-from test_train import COMMAND, SMALL, few_reviews, run  # few_reviews makes the reviews that SMALL names
+from test_train import SMALL, few_reviews  # which makes the reviews that SMALL names
+from warm import Running, run
 
 UPDATES = ['--updates', '6', '--save_every', '2', '--response_length', '12']
 HERE = Path(__file__).parent
 
 
-def begin(*options, until, **kwargs):
-    "Start a run, wait until something is true of it, and return the process."
-    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background of a script would ignore Ctrl-C, and hand that down
-    process = subprocess.Popen(COMMAND + list(map(str, options)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed, **kwargs)
+def begin(*options, until):
+    "Start a run, wait until something is true of it, and return it."
+    process = Running(*options)
     for _ in range(2400):
-        if until() or process.poll() is not None: return process
+        if until() or process.ended: return process
         time.sleep(0.05)
-    process.kill()
-    raise AssertionError('it did not come so far: ' + process.communicate()[0][-2000:])
+    raise AssertionError('it did not come so far: ' + process.kill().stderr[-2000:])
 
 
 def rows(folder):
@@ -60,7 +59,6 @@ def test_a_killed_command_goes_on_as_if_nothing_had_happened(moment, unbroken, t
     folder = tmp_path/'run'
     process = begin(*SMALL, *UPDATES, '--out', folder, until={'PPO': lambda: len(rows(folder)) >= 3, 'evaluation': (folder/'value_head.safetensors').exists}[moment])
     process.kill()
-    process.communicate()
     assert (folder/'checkpoint.safetensors').exists() and not (folder/'summary.json').exists()
     if moment == 'PPO': assert 3 <= len(rows(folder)) < 6 and not (folder/'model.safetensors').exists()
     again = run('--resume', folder)
@@ -74,8 +72,8 @@ def test_asked_to_stop_it_leaves_one_clean_checkpoint(number, status, unbroken, 
     folder = tmp_path/'run'
     process = begin(*SMALL, *UPDATES, '--save_every', '100', '--out', folder, until=lambda: len(rows(folder)) >= 2)
     process.send_signal(number)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == status and f'stopped by {number.name}' in output and f'rlhf-train --resume {folder}' in output, output[-2000:]
+    result = process.result(timeout=120)
+    assert result.returncode == status and f'stopped by {number.name}' in result.stdout and f'rlhf-train --resume {folder}' in result.stdout, result.stderr[-2000:]
     done = len(rows(folder))
     assert 2 <= done < 6 and read_checkpoint(folder/'checkpoint.safetensors')[1]['update'] == done  # not the one of no updates
     assert not list(folder.glob('*.new'))
@@ -89,7 +87,6 @@ def test_killed_before_the_first_checkpoint_it_begins_again(unbroken, tmp_path):
     folder = tmp_path/'run'
     process = begin(*SMALL, *UPDATES, '--out', folder, until=(folder/'config.json').exists)
     process.kill()
-    process.communicate()
     assert not (folder/'checkpoint.safetensors').exists()
     again = run('--resume', folder)
     assert again.returncode == 0, again.stderr[-2000:]
@@ -137,7 +134,7 @@ def test_two_runs_in_one_folder_are_kept_apart(tmp_path):
     folder = tmp_path/'run'
     first = begin(*SMALL, '--updates', '500', '--out', folder, until=lambda: len(rows(folder)) >= 1)
     try: second = run('--resume', folder)
-    finally: first.kill(); first.communicate()
+    finally: first.kill()
     assert second.returncode == 1 and 'another run is at work' in second.stderr, second.stderr[-2000:]
 
 
@@ -147,7 +144,6 @@ def stopped(tmp_path_factory, unbroken):
     folder = tmp_path_factory.mktemp('runs')/'stopped'
     process = begin(*SMALL, *UPDATES, '--out', folder, until=lambda: len(rows(folder)) >= 3)
     process.kill()
-    process.communicate()
     return folder
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest, test_units
 from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.reward import ratings_path
+from warm import run
 
-COMMAND = [str(Path(sys.executable).parent/'rlhf-train')]
 STAGES = tempfile.TemporaryDirectory()  # where the small steps one and two are kept, and found again by the next test
 REVIEWS = f'{STAGES.name}.csv'  # 600 short reviews: none from which a judge could learn, which saves its ten seconds
 PACKAGE = ['--data', 'package', '--n_train', '10000']
@@ -21,7 +21,7 @@ def few_reviews():
     Path(REVIEWS).unlink()
 
 
-def run(*options, **kwargs): return subprocess.run(COMMAND + list(map(str, options)), capture_output=True, text=True, timeout=300, **kwargs)
+def run_alone(*options, env): return subprocess.run([Path(sys.executable).parent/'rlhf-train', *map(str, options)], capture_output=True, text=True, timeout=300, env=os.environ | env)
 
 
 @pytest.fixture(scope='module')
@@ -96,7 +96,7 @@ def test_a_model_of_another_vocabulary_is_refused_before_anything_long(tmp_path)
 
 
 def test_without_human_ratings_labels_do_and_the_run_says_so(tmp_path):
-    result = run(*SMALL, '--out', tmp_path/'run', env=os.environ | {'XDG_CACHE_HOME': str(tmp_path/'empty')})
+    result = run_alone(*SMALL, '--out', tmp_path/'run', env={'XDG_CACHE_HOME': str(tmp_path/'empty')})
     assert result.returncode == 0, result.stderr[-2000:]
     assert 'no human ratings at' in result.stdout and 'learns from pairs of labelled reviews' in result.stdout
     assert json.loads((tmp_path/'run'/'summary.json').read_text())['reward']['source'] == 'labels'
@@ -137,8 +137,7 @@ def test_bad_input_is_named_in_a_line_or_two(options, message, tmp_path):
 @pytest.mark.parametrize('options', [['--data', 'hub'], ['--model', 'gpt2']], ids=['data', 'model'])
 def test_hub_without_a_network_says_so_within_ten_seconds(options, tmp_path):
     began = time.time()
-    environment = os.environ | {'HF_ENDPOINT': 'http://127.0.0.1:9', 'HF_HOME': str(tmp_path)}
-    result = run(*SMALL, '--out', tmp_path/'hub', *options, env=environment)
+    result = run_alone(*SMALL, '--out', tmp_path/'hub', *options, env={'HF_ENDPOINT': 'http://127.0.0.1:9', 'HF_HOME': str(tmp_path)})
     assert result.returncode == 1 and 'cannot be reached' in result.stderr and 'Without a network use' in result.stderr, result.stderr[-2000:]
     assert time.time() - began < 10 + 10  # ten seconds of their own, beside the imports
 
