@@ -90,14 +90,14 @@ def reached(clock, gold, target):
     return next((time for time, x in zip(clock[2:], means) if x >= target), None)
 
 
-def summarise(name, runs, peaks, config, prompts):
-    "Medians over rounds; the first update of each run warms up, and does not count."
-    late = [[row for row in run['rows'][1:]] for run in runs]
+def summarise(name, runs):
+    "Medians over rounds; the first update of each run warms up, and does not count. Shares are of the peak measured in the same round."
+    late = [run['rows'][1:] for run in runs]
     phases = {phase: statistics.median(row[phase] for rows in late for row in rows) for phase in ('seconds', 'generate', 'score', 'train') if phase in late[0][0]}
     work = {phase: statistics.median(run['flops'][phase] for run in runs) for phase in runs[0]['flops']}
-    peak = peaks['bfloat16' if runs[0]['settings']['bf16'] else 'float32']
+    def share(phase): return statistics.median(run['flops'][phase]/statistics.median(row[phase] for row in rows)/run['peak'] for run, rows in zip(runs, late))
     return {'name': name, 'rounds': len(runs), 'updates': runs[0]['settings']['updates'], 'samples_per_second': runs[0]['settings']['batch_size']/phases['seconds'], **phases,
-            'share_of_peak': {phase: work[phase]/phases[phase]/peak for phase in work if phase in phases}, 'gflop': {phase: x/1e9 for phase, x in work.items()},
+            'share_of_peak': {phase: share(phase) for phase in work if phase in phases}, 'gflop': {phase: x/1e9 for phase, x in work.items()},
             'steps_per_update': runs[0]['steps']/runs[0]['settings']['updates'], 'peak_mib': statistics.median(run['peak_mib'] for run in runs),
             'gold_last_5': [float(np.mean(run['gold'][-5:])) for run in runs], 'score_last_5': [float(np.mean([row['score_mean'] for row in run['rows'][-5:]])) for run in runs],
             'kl_last_5': [float(np.mean([row['kl'] for row in run['rows'][-5:]])) for run in runs] if 'kl' in runs[0]['rows'][0] else [],
@@ -141,22 +141,22 @@ def main():
     pythons = {'ours': sys.executable, 'trl_ppo': environment('ppo', args.python), 'trl_rloo': environment('rloo', args.python)}
     tokenizer, judge = make_workload(work, args.device), Judge(load_reviews())
     with safe_open(work/'prompts.safetensors', 'pt') as file: prompts = file.get_tensor('attention_mask').sum(1).float().mean()
-    config, runs, peaks, copies = GPT2Config.from_pretrained(work/'sft'), {name: [] for name in args.only}, {'float32': 0.0, 'bfloat16': 0.0}, []
+    config, runs, peaks, copies = GPT2Config.from_pretrained(work/'sft'), {name: [] for name in args.only}, {'float32': [], 'bfloat16': []}, []
     for seed in range(args.rounds):
-        for dtype in peaks: peaks[dtype] = max(peaks[dtype], matmul_peak(getattr(torch, dtype), args.device))
+        for dtype in peaks: peaks[dtype].append(matmul_peak(getattr(torch, dtype), args.device))
         copies.append(bandwidth(args.device))
         for name in args.only:
             if seed >= CONTESTANTS[name][2]: continue
             result, responses = run_once(name, pythons, work, {'seed': seed, 'device': args.device})
             result['gold'], lengths = judged(responses, tokenizer, judge)
-            result['flops'] = flops(result, lengths, prompts, config)
+            result['flops'], result['peak'] = flops(result, lengths, prompts, config), peaks['bfloat16' if result['settings']['bf16'] else 'float32'][-1]
             runs[name].append(result)
             rate = WORK['batch_size']/statistics.median(row['seconds'] for row in result['rows'][1:])
             print(f'round {seed}: {name:32} {rate:6.1f} samples/s, gold {np.mean(result["gold"][-5:]):.2f}', flush=True)
     rates = {name: [WORK['batch_size']/statistics.median(row['seconds'] for row in run['rows'][1:]) for run in each] for name, each in runs.items()}
     pairs = [{'a': a, 'b': b, 'ratios': (ratios := [x/y for x, y in zip(rates[a], rates[b])]), 'median': statistics.median(ratios)} for a, b in PAIRS if rates.get(a) and rates.get(b)]
-    results = {'commit': commit(), 'machine': machine(args.device), 'work': WORK, 'peak': peaks, 'bandwidth': statistics.median(copies), 'pairs': pairs,
-               'contestants': [summarise(name, each, peaks, config, prompts) for name, each in runs.items() if each]}
+    results = {'commit': commit(), 'machine': machine(args.device), 'work': WORK, 'peak': {dtype: statistics.median(each) for dtype, each in peaks.items()}, 'bandwidth': statistics.median(copies), 'pairs': pairs,
+               'contestants': [summarise(name, each) for name, each in runs.items() if each]}
     args.out.write_text(json.dumps(results, indent=1) + '\n')
     show(results)
 

@@ -151,14 +151,15 @@ def split_reviews(
     train, held_out = short[:n_train], short[n_train:]
     return train, held_out[~held_out.text.isin(set(train.text))].reset_index(drop=True)
 
-# %% ../nbs/01_dataset.ipynb #4412f271
+# %% ../nbs/01_dataset.ipynb #dd04fd3e
 def prompt_ids(
     tokenizer,  # a fast tokenizer of transformers
     texts: list[str],  # cleaned reviews
     prompt_length: int,  # P: at most this many tokens
 ) -> list[list[int]]:  # the opening of each review, cut where a word ends
     "The first P tokens of each text, less a word that the cut would split."
-    encoded = tokenizer(texts, truncation=True, max_length=prompt_length + 1, add_special_tokens=False, return_offsets_mapping=True)
+    openings = [' '.join(text.split(' ', prompt_length + 1)[:prompt_length + 1]) for text in texts]  # a word is a token or more, so the P + 1 that we look at are in here
+    encoded = tokenizer(openings, truncation=True, max_length=prompt_length + 1, add_special_tokens=False, return_offsets_mapping=True)
     prompts = []
     for text, ids, spans in zip(texts, encoded['input_ids'], encoded['offset_mapping']):
         keep = min(prompt_length, len(ids))

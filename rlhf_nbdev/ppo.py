@@ -7,12 +7,14 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 # %% auto #0
 __all__ = ['compute_loss', 'explained_variance', 'option', 'RLHFConfig', 'RLHFTrainer', 'compute_advantage_and_return']
 
-# %% ../nbs/06_loss.ipynb #78e436f7
+# %% ../nbs/06_loss.ipynb #c95160d3
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 import torch
 from fastcore.basics import patch
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
+from .sft import autocast
 from .speed import StaticSteps
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
@@ -64,7 +66,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #f34e689a
+# %% ../nbs/06_loss.ipynb #64ec5d46
 @dataclass
 class RLHFConfig:
     "Every setting of PPO; `rlhf-train --help` prints the sentences."
@@ -89,7 +91,7 @@ class RLHFConfig:
     kl_horizon: int = option(10_000, "Responses over which the controller corrects (Ziegler et al.'s code: 10,000).")
     missing_eos_penalty: float = option(1.0, 'Taken from the score of a response that does not end (after the EOS trick of N+; 0: off).')
     max_kl: float = option(0.0, 'Stop after an update whose batch was further than this many nats per response from the reference; 0: never (this course).')
-    bf16: bool = option(False, 'Matrix products of step three in bfloat16: faster where the hardware has it, log-probabilities rounded (this course; the appendix on speed measures both).')
+    bf16: bool = option(False, 'Matrix products of step three in bfloat16 where the hardware has it, as steps one and two do: faster, log-probabilities rounded (this course; the appendix on speed measures both).')
     compile: bool = option(False, 'Compile the step that samples one token, with CUDA graphs on a GPU; it takes its time first, and was only ever run on a CPU (this course; the appendix on speed).')
     seed: int = option(0, 'Of everything random (this course).')
 
@@ -100,7 +102,7 @@ class RLHFConfig:
             raise ValueError(f'batch_size {self.batch_size} does not divide into {self.minibatches} equal minibatches: change one of them')
         if self.temperature <= 0: raise ValueError(f'temperature must be above 0, not {self.temperature}')
 
-# %% ../nbs/06_loss.ipynb #d93f0736
+# %% ../nbs/06_loss.ipynb #7d1b80ec
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
     def __init__(self,
@@ -118,7 +120,7 @@ class RLHFTrainer:
         self.beta, self.sampling_model = config.beta, StaticSteps(agent.model, config.response_length) if config.compile else agent.model
 
     def autocast(self):  # around forward passes only: it remembers rounded weights until it is left
-        return torch.autocast(self.agent.model.device.type, torch.bfloat16, enabled=self.config.bf16)
+        return autocast(self.agent.model.device) if self.config.bf16 else nullcontext()
 
     def compute_loss(self,
         rollout: Rollout,  # a minibatch

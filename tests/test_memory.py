@@ -1,5 +1,5 @@
 "What an update of PPO takes, and that two hundred of them take no more: measured by the operating system, in processes of their own."
-import json, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -27,16 +27,16 @@ print(json.dumps({'taken': mebibytes('VmHWM') - before, 'model': sum(p.numel() f
 
 
 def measure(kind, **settings):
-    result = subprocess.run([sys.executable, '-c', SCRIPT, kind, json.dumps(settings)], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', SCRIPT, kind, json.dumps(settings)], capture_output=True, text=True, env=os.environ | {'MALLOC_MMAP_THRESHOLD_': str(2**17)})  # large pieces come from the system and go back to it, so that a peak is a peak
     assert result.returncode == 0, result.stderr[-2000:]
     return json.loads(result.stdout)
 
 
 def test_an_update_takes_a_stated_multiple_of_the_model_and_of_a_minibatchs_logits():
-    whole, parts = (measure('embedded', updates=2, microbatches=n) for n in (1, 4))
+    whole, parts = (measure('embedded', updates=1, microbatches=n) for n in (1, 4))
     print({name: (round(whole[name]), round(parts[name])) for name in ('taken', 'model', 'logits')}, 'MiB')
-    assert whole['taken'] < 4*whole['model'] + 24*whole['logits']
-    assert parts['taken'] < whole['taken'] - 4*whole['logits']  # microbatches save what they promise
+    assert whole['taken'] < 4*whole['model'] + 10*whole['logits']
+    assert parts['taken'] < whole['taken'] - 3*whole['logits']  # microbatches save what they promise
 
 
 def test_two_hundred_updates_do_not_grow_it():
