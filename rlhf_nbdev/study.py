@@ -9,13 +9,14 @@ __all__ = ['SMALL', 'BRIEF', 'VARIANTS', 'AT', 'COLUMNS', 'scored_without_positi
            'without_whitening', 'prepare', 'Variant', 'gold_judge', 'measure_point', 'run_variant', 'run_best_of_n',
            'work', 'make_stages', 'finished_runs', 'main']
 
-# %% ../nbs/appendix/study.ipynb #3208f3a1
+# %% ../nbs/appendix/study.ipynb #f98fe20e
 import argparse, copy, json, sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable
@@ -27,7 +28,7 @@ from .agent import Agent, load_model
 from .dataset import IMDBDataset, load_reviews
 from .evaluate import Judge, best_of_n, best_of_n_bound, best_of_n_kl, bootstrap, measure, parse_runs, response_texts, sample_responses, summarise
 from .ppo import RLHFConfig, RLHFTrainer
-from .reward import ratings_path
+from .reward import normalize, ratings_path
 from .train import RunConfig, find_ratings, fine_tune, fit_reward_model, ppo_updates, scale_rewards
 
 # %% ../nbs/appendix/study.ipynb #7b782c12
@@ -158,7 +159,7 @@ def run_variant(
     return {'group': variant.group, 'name': name, 'seed': seed, 'settings': variant.settings, 'rated_sentences': variant.rated_sentences,
             'prompts': prompts, 'stopped': stopped, 'columns': COLUMNS, 'rows': rows, 'points': points}
 
-# %% ../nbs/appendix/study.ipynb #837cd3f4
+# %% ../nbs/appendix/study.ipynb #a22bfa0d
 def run_best_of_n(
     seed: int,
     prompts: int = 256,  # held out
@@ -175,9 +176,10 @@ def run_best_of_n(
     gold = np.stack([judge(opening, response_texts(each, tokenizer)) for each in rollouts], 1)  # (prompts, most)
     ended = np.stack([torch.cat([reference.ended(r) for r in each]) for each in rollouts], 1)
     results = []
+    for_scale = sample_responses(reference, islice(DataLoader(train, config.batch_size, shuffle=True), 8), config)  # as `scale_rewards` does, once for all three
     for n_rated in (100, 1000, 10_000):
         reward_model = prepare(seed, n_rated)[2]
-        scale_rewards(reward_model, reference, DataLoader(train, config.batch_size, shuffle=True), config)
+        with torch.no_grad(): normalize(reward_model, torch.cat([reward_model(r.tokens, r.mask) for r in for_scale]))
         with torch.no_grad(): scores = np.stack([torch.cat([reward_model(r.tokens, r.mask) for r in each]) for each in rollouts], 1)
         chosen_by = scores - config.missing_eos_penalty*~ended  # what PPO is rewarded with
         points = []

@@ -112,20 +112,21 @@ def test_a_stopwatch_gives_the_fastest():
     assert 0.001 <= speed.seconds(lambda: __import__('time').sleep(next(naps)), 3) < 0.02 and next(naps, None) is None
 
 
-def test_bfloat16_is_off_unless_asked_for_and_touches_forward_passes_only():
+@pytest.mark.parametrize('asked, hardware', [(False, True), (True, True), (True, False)])
+def test_bfloat16_is_off_unless_asked_for_and_there_and_touches_forward_passes_only(asked, hardware, monkeypatch):
     assert not RLHFConfig().bf16
-    for bf16 in (False, True):
-        trainer = RLHFTrainer(Agent(tiny(eos=2)), tiny(eos=2), RLHFConfig(batch_size=6, response_length=5, bf16=bf16, epochs=1, minibatches=1))
-        torch.manual_seed(0)
-        ids, mask = prompts()
-        rollout = trainer.agent.generate(ids, mask, 5)
-        seen = []
-        trainer.agent.model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
-        trainer.backward = lambda loss: (seen.append(torch.is_autocast_enabled('cpu')), loss.backward())
-        trainer.update(rollout, torch.randn(rollout.logprobs.shape))
-        assert seen == [torch.bfloat16 if bf16 else torch.float32, False]
-        with torch.no_grad(), trainer.autocast(): logprobs, values, _ = trainer.agent(rollout.tokens, rollout.mask, rollout.response_mask.shape[1])
-        assert logprobs.dtype == values.dtype == torch.float32
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {'avx512_bf16': hardware})
+    trainer = RLHFTrainer(Agent(tiny(eos=2)), tiny(eos=2), RLHFConfig(batch_size=6, response_length=5, bf16=asked, epochs=1, minibatches=1))
+    torch.manual_seed(0)
+    ids, mask = prompts()
+    rollout = trainer.agent.generate(ids, mask, 5)
+    seen = []
+    trainer.agent.model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    trainer.backward = lambda loss: (seen.append(torch.is_autocast_enabled('cpu')), loss.backward())
+    trainer.update(rollout, torch.randn(rollout.logprobs.shape))
+    assert seen == [torch.bfloat16 if asked and hardware else torch.float32, False]
+    with torch.no_grad(), trainer.autocast(): logprobs, values, _ = trainer.agent(rollout.tokens, rollout.mask, rollout.response_mask.shape[1])
+    assert logprobs.dtype == values.dtype == torch.float32
 
 
 # agent
