@@ -24,7 +24,7 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 test: ratings ## the main job, every notebook (they take its steps one and two over), the other tests
 	$(BIN)/pytest -q tests/test_main_job.py
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --durations 8 tests --ignore tests/test_main_job.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 8 tests/test_faults.py tests/test_train.py tests --ignore tests/test_main_job.py
 
 learn: ratings ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb
@@ -53,6 +53,7 @@ mutants: ratings ## break the functions that compute, one by one, and see which 
 bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, then growth (40 minutes on 2 cores); options in ARGS="--rounds 3"
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) $(ARGS)
 	$(BIN)/python benchmarks/phases.py
+	$(BIN)/python benchmarks/generation.py
 
 pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS
 	$(BIN)/rlhf-pretrain $(ARGS)

@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 MODEL = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=64, n_layer=2, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0, pad_token_id=1)).eval()
 PROMPTS = [{'input_ids': row, 'attention_mask': torch.ones_like(row)} for row in torch.randint(2, 64, (48, 5))]
-CONFIG = RLHFConfig(batch_size=16, response_length=8, updates=12, learning_rate=3e-3, temperature=1.0, missing_eos_penalty=0.0, beta=0.01, target_kl=0.5, kl_horizon=64)
+CONFIG = RLHFConfig(batch_size=16, response_length=8, updates=8, epochs=2, learning_rate=3e-3, temperature=1.0, missing_eos_penalty=0.0, beta=0.01, target_kl=0.5, kl_horizon=64)
 SAVING = mmap.mmap(-1, 1)  # shared with the children: 1 while a checkpoint is written
 
 
