@@ -16,18 +16,19 @@ from rlhf_nbdev.speed import bandwidth, forward_flops, matmul_peak
 from rlhf_nbdev.train import RunConfig, begin_run, find_ratings, prompt_batches
 
 HERE = Path(__file__).resolve().parent
-WORK = dict(prompt_length=8, response_length=24, batch_size=64, epochs=4, minibatches=2, updates=30, learning_rate=1e-4, beta=0.08, temperature=0.7, endless=False)
-SHORT = dict(updates=6)
+WORK = dict(prompt_length=8, response_length=24, batch_size=64, epochs=4, minibatches=2, updates=30, learning_rate=1e-4, beta=0.08, temperature=0.7, endless=False, attention='eager')  # attention: of TRL's models; on a CPU faster than 'sdpa', transformers' default
+SHORT = dict(updates=5)
 CONTESTANTS = {  # name: (script, what differs from WORK, how many rounds); endless: nobody may end a response, so all are of 24 tokens
     'TRL 1.12 PPO, bf16': ('trl_ppo', dict(bf16=True), 99),
     'ours, bf16': ('ours', dict(bf16=True), 99),
-    'ours, float32': ('ours', dict(bf16=False), 99),
+    'ours, float32': ('ours', dict(bf16=False) | SHORT, 99),
+    'TRL 1.12 PPO, bf16, default attention': ('trl_ppo', dict(bf16=True, attention='sdpa') | SHORT, 99),
     'TRL 1.12 PPO, float32': ('trl_ppo', dict(bf16=False) | SHORT, 99),
     'TRL 1.12 PPO, bf16, endless': ('trl_ppo', dict(bf16=True, endless=True) | SHORT, 99),
     'ours, bf16, endless': ('ours', dict(bf16=True, endless=True) | SHORT, 99),
-    'TRL 1.16 RLOO, bf16': ('trl_rloo', dict(bf16=True), 3),
+    'TRL 1.16 RLOO, bf16': ('trl_rloo', dict(bf16=True), 2),
 }
-PAIRS = [('ours, bf16', 'TRL 1.12 PPO, bf16'), ('ours, float32', 'TRL 1.12 PPO, float32'), ('ours, float32', 'TRL 1.12 PPO, bf16'), ('ours, bf16, endless', 'TRL 1.12 PPO, bf16, endless'), ('ours, bf16', 'TRL 1.16 RLOO, bf16')]
+PAIRS = [('ours, bf16', 'TRL 1.12 PPO, bf16'), ('ours, bf16', 'TRL 1.12 PPO, bf16, default attention'), ('ours, float32', 'TRL 1.12 PPO, float32'), ('ours, bf16, endless', 'TRL 1.12 PPO, bf16, endless'), ('ours, bf16', 'TRL 1.16 RLOO, bf16')]
 TARGETS = (0.5, 0.6, 0.65, 0.7, 0.9)  # of the gold reward
 
 
@@ -62,15 +63,15 @@ def run_once(name, pythons, work, settings):
     with safe_open(result, 'pt') as file: return json.loads(file.metadata()['result']), [file.get_tensor(key) for key in sorted(file.keys())]
 
 
-def judged(responses, tokenizer, judge):
-    "The gold reward of each update's responses, and how many tokens each row really has."
+def judged(responses, tokenizer, judge, endless):
+    "The gold reward of each update's responses, up to EOS, and how many tokens each row has: all of them, where nobody may end."
     P, gold, lengths = WORK['prompt_length'], [], []
     for tokens in responses:
         prompts, answers = tokens[:, :P], tokens[:, P:]
         before = (answers == tokenizer.eos_token_id).cumsum(1) - (answers == tokenizer.eos_token_id).long()  # EOS before this token
         answers = [row[on] for row, on in zip(answers, before == 0)]
         gold.append(float(judge(tokenizer.batch_decode(prompts, skip_special_tokens=True), tokenizer.batch_decode(answers, skip_special_tokens=True)).mean()))
-        lengths.append([len(answer) for answer in answers])
+        lengths.append([tokens.shape[1] - P if endless else len(answer) for answer in answers])
     return gold, lengths
 
 
@@ -118,11 +119,11 @@ def commit():
 
 def show(results):
     print(f"\n{results['machine']}\nmatmul peak {results['peak']['float32']/1e9:.0f} GFLOP/s float32, {results['peak']['bfloat16']/1e9:.0f} bfloat16; copy {results['bandwidth']/1e9:.0f} GB/s\n")
-    print(f"{'':32} samples/s  seconds: generate  score  train   steps  share of the peak: g   s   t   MiB   gold  score    KL   to 0.6")
+    print(f"{'':38} samples/s  seconds: generate  score  train   steps  share of the peak: g   s   t   MiB   gold  score    KL   to 0.6")
     for x in results['contestants']:
         share, mean = x['share_of_peak'], lambda values: f'{np.mean(values):6.2f}' if values else '     –'
         times = [t for t in x['reached']['0.6'] if t is not None]
-        print(f"{x['name']:32} {x['samples_per_second']:9.1f} {x['generate']:18.2f} {x.get('score', float('nan')):6.2f} {x.get('train', float('nan')):6.2f} {x['steps_per_update']:7.0f}"
+        print(f"{x['name']:38} {x['samples_per_second']:9.1f} {x['generate']:18.2f} {x.get('score', float('nan')):6.2f} {x.get('train', float('nan')):6.2f} {x['steps_per_update']:7.0f}"
               f"{100*share['generate']:21.0f} {100*share.get('score', float('nan')):3.0f} {100*share.get('train', float('nan')):3.0f} {x['peak_mib']:5.0f} {mean(x['gold_last_5'])} {mean(x['score_last_5'])} {mean(x['kl_last_5'])}"
               f"   {f'{np.mean(times):.0f} s' if times else 'never'} ({len(times)} of {x['rounds']})")
     print()
@@ -137,6 +138,7 @@ def main():
     parser.add_argument('--python', default=sys.executable, help="makes TRL's environments")
     parser.add_argument('--out', type=Path, default=HERE.parent/'nbs'/'results'/'bench.json')
     args = parser.parse_args()
+    if args.device != 'cpu': WORK['attention'] = 'sdpa'
     work = HERE.parent/'build'/'bench'
     pythons = {'ours': sys.executable, 'trl_ppo': environment('ppo', args.python), 'trl_rloo': environment('rloo', args.python)}
     tokenizer, judge = make_workload(work, args.device), Judge(load_reviews())
@@ -148,13 +150,15 @@ def main():
         for name in args.only:
             if seed >= CONTESTANTS[name][2]: continue
             result, responses = run_once(name, pythons, work, {'seed': seed, 'device': args.device})
-            result['gold'], lengths = judged(responses, tokenizer, judge)
+            result['gold'], lengths = judged(responses, tokenizer, judge, result['settings']['endless'])
             result['flops'], result['peak'] = flops(result, lengths, prompts, config), peaks['bfloat16' if result['settings']['bf16'] else 'float32'][-1]
             runs[name].append(result)
             rate = WORK['batch_size']/statistics.median(row['seconds'] for row in result['rows'][1:])
             print(f'round {seed}: {name:32} {rate:6.1f} samples/s, gold {np.mean(result["gold"][-5:]):.2f}', flush=True)
-    rates = {name: [WORK['batch_size']/statistics.median(row['seconds'] for row in run['rows'][1:]) for run in each] for name, each in runs.items()}
-    pairs = [{'a': a, 'b': b, 'ratios': (ratios := [x/y for x, y in zip(rates[a], rates[b])]), 'median': statistics.median(ratios)} for a, b in PAIRS if rates.get(a) and rates.get(b)]
+    def ratio(a, b):  # over the updates that both have done
+        n = min(len(a['rows']), len(b['rows']))
+        return statistics.median(row['seconds'] for row in b['rows'][1:n])/statistics.median(row['seconds'] for row in a['rows'][1:n])
+    pairs = [{'a': a, 'b': b, 'ratios': (ratios := list(map(ratio, runs[a], runs[b]))), 'median': statistics.median(ratios)} for a, b in PAIRS if runs.get(a) and runs.get(b)]
     results = {'commit': commit(), 'machine': machine(args.device), 'work': WORK, 'peak': {dtype: statistics.median(each) for dtype, each in peaks.items()}, 'bandwidth': statistics.median(copies), 'pairs': pairs,
                'contestants': [summarise(name, each) for name, each in runs.items() if each]}
     args.out.write_text(json.dumps(results, indent=1) + '\n')

@@ -11,21 +11,21 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, set_see
 class ScalarModel(nn.Module):
     "What TRL asks of a value or reward model: a trunk under the name in `base_model_prefix`, and a head called score."
     base_model_prefix = 'trunk'
-    def __init__(self, folder, head=None):
+    def __init__(self, folder, attention, head=None):
         super().__init__()
-        self.trunk = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        self.trunk = AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
         self.score = nn.Linear(self.trunk.config.hidden_size, 1)
         with torch.no_grad():  # a value head starts at 0; a reward head takes mean and scale in
             self.score.weight.copy_(head['head.weight']/head['std'] if head else torch.zeros(()))
             self.score.bias.copy_((head['head.bias'] - head['mean'])/head['std'] if head else torch.zeros(()))
 
 
-def load_workload(folder, seed):
+def load_workload(folder, seed, attention):
     "Policy, tokenizer, reward model and prompts, as bench.py has laid them out."
     set_seed(seed)
-    policy = AutoModelForCausalLM.from_pretrained(f'{folder}/sft', dtype=torch.float32)
+    policy = AutoModelForCausalLM.from_pretrained(f'{folder}/sft', dtype=torch.float32, attn_implementation=attention)
     tokenizer = AutoTokenizer.from_pretrained(f'{folder}/sft', padding_side='left')
-    reward_model = ScalarModel(f'{folder}/reward_model', load_file(f'{folder}/reward_model/reward_head.safetensors'))
+    reward_model = ScalarModel(f'{folder}/reward_model', attention, load_file(f'{folder}/reward_model/reward_head.safetensors'))
     prompts = load_file(f'{folder}/prompts.safetensors')
     return policy, tokenizer, reward_model, [ids[mask.bool()].tolist() for ids, mask in zip(prompts['input_ids'], prompts['attention_mask'])]
 

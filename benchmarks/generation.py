@@ -21,10 +21,10 @@ def make_model(name, device):
 
 
 def least_seconds(config, B, size, peak, copy):
-    "For R steps of B rows: all weights of the layers and the output are read at each step, and the keys and values of what went before; or the operations of the formula take longer."
+    "An estimate for R steps of B rows: at each, all weights of the layers and the output are read, and the keys and values of what went before, as fast as a copy reads and writes; or the operations of the formula take longer."
     weights = (12*config.n_layer*config.n_embd**2 + config.vocab_size*config.n_embd)*size
-    cache = sum(2*config.n_layer*config.n_embd*size*B*(P + t) for t in range(R))
-    return {'memory': (R*weights + cache)/copy, 'operations': forward_flops(config, torch.tensor([P + R]*B), B*R)/peak}
+    cache = sum(2*config.n_layer*config.n_embd*size*B*(P + t - 1) for t in range(1, R))
+    return {'memory': (R*weights + cache)/copy, 'operations': forward_flops(config, torch.tensor([P + R - 1]*B), B*R)/peak}  # the last token is not read again
 
 
 @torch.no_grad()
@@ -34,16 +34,19 @@ def measure(name, B, bf16, device, rounds, limits):
     agent.eos_token_ids = [-1]  # nobody may end
     torch.manual_seed(0)
     batch = {'input_ids': torch.randint(2, model.config.vocab_size, (B, P), device=device), 'attention_mask': torch.ones(B, P, dtype=torch.long, device=device)}
-    def ours(model=None): return agent.generate(**batch, response_length=R, temperature=0.7, model=model)
-    ways = {'transformers generate': lambda: model.generate(**batch, do_sample=True, temperature=0.7, top_k=0, top_p=1.0, min_new_tokens=R, max_new_tokens=R),
+    def rounded(): return autocast(device) if bf16 else nullcontext()  # entered for each batch, as an update does
+    def ours(model=None):
+        with rounded(): return agent.generate(**batch, response_length=R, temperature=0.7, model=model)
+    def theirs():
+        with rounded(): return model.generate(**batch, do_sample=True, temperature=0.7, top_k=0, top_p=1.0, min_new_tokens=R, max_new_tokens=R)
+    ways = {'transformers generate': theirs,
             'Agent.generate': ours, 'fixed cache': lambda static=StaticSteps(model, R, compiled=False): ours(static)}
     if device != 'cpu' or shutil.which('c++'): ways['fixed cache, compiled'] = lambda static=StaticSteps(model, R): ours(static)
-    with autocast(device) if bf16 else nullcontext():
-        first = {way: seconds(work, 1, device) for way, work in ways.items()}  # compiling included
-        for work in ways.values(): work()
-        times = {way: [] for way in ways}
-        for _ in range(rounds):
-            for way, work in ways.items(): times[way].append(seconds(work, 1, device))
+    first = {way: seconds(work, 1, device) for way, work in ways.items()}  # compiling included
+    for work in ways.values(): work()
+    times = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, work in ways.items(): times[way].append(seconds(work, 1, device))
     least = least_seconds(model.config, B, 2 if bf16 else 4, limits['bfloat16' if bf16 else 'float32'], limits['bandwidth'])
     row = {'model': name, 'batch': B, 'format': 'bf16' if bf16 else 'float32', 'bound': B*R/max(least.values()), 'bound_by': max(least, key=least.get),
            'tokens_per_second': {way: B*R/statistics.median(each) for way, each in times.items()}, 'first_call': first}

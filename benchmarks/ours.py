@@ -13,7 +13,8 @@ from rlhf_nbdev.train import ppo_updates
 def main(folder, result, settings):
     s = json.loads(settings)
     torch.manual_seed(s['seed'])
-    config = RLHFConfig(missing_eos_penalty=0.0 if s['endless'] else 1.0, **{name: s[name] for name in ('batch_size', 'response_length', 'epochs', 'minibatches', 'updates', 'learning_rate', 'beta', 'temperature', 'bf16', 'seed')})
+    # TRL's PPO does not clip gradients
+    config = RLHFConfig(max_grad_norm=1e9, missing_eos_penalty=0.0 if s['endless'] else 1.0, **{name: s[name] for name in ('batch_size', 'response_length', 'epochs', 'minibatches', 'updates', 'learning_rate', 'beta', 'temperature', 'bf16', 'seed')})
     (model, _), (ref_model, _) = (load_model(f'{folder}/sft') for _ in range(2))
     agent = Agent(model.to(s['device']))
     if s['endless']: agent.eos_token_ids = [-1]

@@ -10,8 +10,8 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 def main(folder, result, settings):
     s = json.loads(settings)
     if s['bf16']: os.environ['ACCELERATE_MIXED_PRECISION'] = 'bf16'  # PPOConfig's bf16=True alone changes nothing: the trainer's own Accelerator is not told
-    policy, tokenizer, reward_model, prompts = load_workload(folder, s['seed'])
-    reference, value_model = AutoModelForCausalLM.from_pretrained(f'{folder}/sft', dtype=torch.float32), ScalarModel(f'{folder}/sft')
+    policy, tokenizer, reward_model, prompts = load_workload(folder, s['seed'], s['attention'])
+    reference, value_model = AutoModelForCausalLM.from_pretrained(f'{folder}/sft', dtype=torch.float32, attn_implementation=s['attention']), ScalarModel(f'{folder}/sft', s['attention'])
     if s['endless']: policy.generation_config.eos_token_id = policy.config.eos_token_id = None
     watch = Stopwatch(s['device'])
     with tempfile.TemporaryDirectory() as out:

@@ -11,7 +11,7 @@ GENERATIONS = 4  # responses to each prompt, which are each other's baseline
 
 def main(folder, result, settings):
     s = json.loads(settings)
-    policy, tokenizer, reward_model, prompts = load_workload(folder, s['seed'])
+    policy, tokenizer, reward_model, prompts = load_workload(folder, s['seed'], s['attention'])
     reward_model.eval()
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts]
     watch = Stopwatch(s['device'])

@@ -12,18 +12,20 @@ __all__ = ['seconds', 'forward_flops', 'matmul_peak', 'bandwidth', 'pack_rows', 
 import time
 import torch, torch.nn.functional as F
 
-# %% ../nbs/appendix/speed.ipynb #57cdb989
+# %% ../nbs/appendix/speed.ipynb #ee3820a6
 def seconds(
     work,  # is called
     repeat: int = 5,
     device: str = 'cpu',
 ) -> float:  # the fastest of so many times
     "A stopwatch that waits for the device. The fastest, since whatever else runs on the machine can only add."
-    def once():
-        started = time.perf_counter()
-        work()
+    def now():
         if torch.device(device).type == 'cuda': torch.cuda.synchronize()
-        return time.perf_counter() - started
+        return time.perf_counter()
+    def once():
+        started = now()
+        work()
+        return now() - started
     return min(once() for _ in range(repeat))
 
 # %% ../nbs/appendix/speed.ipynb #bdd09e3e
@@ -37,21 +39,22 @@ def forward_flops(
     matrices, attention = 2*12*L*D**2*n.sum(), 4*L*D*(n*(n + 1)/2).sum()  # each token looks at itself and at those before it
     return (matrices + attention).item() + 2*D*V*scored
 
-# %% ../nbs/appendix/speed.ipynb #04068cef
+# %% ../nbs/appendix/speed.ipynb #f0ec67ae
 def matmul_peak(
     dtype: torch.dtype,
     device: str = 'cpu',
     sizes: tuple = ((2048, 2048, 2048), (2048, 320, 1280), (2048, 1280, 320)),  # a large square, and the shapes of the embedded model's layers
 ) -> float:  # floating-point operations a second
-    "What matrix products reach at best on this machine: the limit of an update, which is little else."
+    "What matrix products reach at best on this machine: a limit of any update."
     best = 0.0
     for n, k, m in sizes:
         a, b = torch.randn(n, k, device=device, dtype=dtype), torch.randn(k, m, device=device, dtype=dtype)
-        flops, times = 2*n*k*m, max(1, int(4e9/(2*n*k*m)))
+        times = 1
         def work():
             for _ in range(times): a @ b
         work()
-        best = max(best, flops*times/seconds(work, device=device))
+        while seconds(work, 1, device) < 0.02: times *= 2  # long enough for the clock, on a GPU too
+        best = max(best, 2*n*k*m*times/seconds(work, device=device))
     return best
 
 # %% ../nbs/appendix/speed.ipynb #50b0b6a2

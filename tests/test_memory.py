@@ -18,6 +18,7 @@ c = RLHFConfig(epochs=1, learning_rate=1e-5, **settings)
 torch.manual_seed(0)
 prompts = [{'input_ids': row, 'attention_mask': torch.ones_like(row)} for row in torch.randint(2, 64, (2*c.batch_size, c.prompt_length))]
 trainer, seen = RLHFTrainer(Agent(model), copy.deepcopy(model), c), []
+open('/proc/self/clear_refs', 'w').write('5')  # the peak begins anew
 before = mebibytes('VmRSS')
 for row in ppo_updates(trainer, torch.utils.data.DataLoader(prompts, c.batch_size), lambda tokens, mask: (tokens % 2 == 0).float().mean(1)):
     if row['update'] % 20 == 0: gc.collect(); seen.append([mebibytes('VmRSS'), sum(isinstance(x, torch.Tensor) for x in gc.get_objects())])
