@@ -51,7 +51,7 @@ parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, a
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python tests/mutants.py $(ARGS)
 
-bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, then growth (40 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
+bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, growth, sampling (40 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) --device $(DEVICE) $(ARGS)
 	$(BIN)/python benchmarks/phases.py --device $(DEVICE)
 	$(BIN)/python benchmarks/generation.py --device $(DEVICE)

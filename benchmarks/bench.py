@@ -113,8 +113,18 @@ def machine(device):
 
 
 def commit():
-    "What was measured."
-    return subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True, cwd=HERE).stdout.strip()
+    "What was measured; results themselves are no change of it."
+    def git(*words): return subprocess.run(['git', *words], capture_output=True, text=True, cwd=HERE.parent).stdout.strip()
+    return git('describe', '--always') + '-dirty'*bool(git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!nbs/results'))
+
+
+def options(doc, rounds, name):
+    "What phases.py and generation.py can be asked."
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument('--rounds', type=int, default=rounds)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', type=Path, default=HERE.parent/'nbs'/'results'/f'{name}.json')
+    return parser.parse_args()
 
 
 def show(results):

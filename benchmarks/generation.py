@@ -1,13 +1,12 @@
 """Tokens a second of sampling, against transformers' `generate` and against what memory and processor allow: `python benchmarks/generation.py` (part of `make bench`), `--device cuda` where there is one. Writes nbs/results/generation.json."""
-import argparse, json, shutil, statistics
+import json, shutil, statistics
 from contextlib import nullcontext
-from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from rlhf_nbdev.agent import Agent, load_model
 from rlhf_nbdev.sft import autocast
 from rlhf_nbdev.speed import StaticSteps, bandwidth, forward_flops, matmul_peak, seconds
-from bench import HERE, commit, machine
+from bench import commit, machine, options
 
 P, R = 8, 24
 SIZES = {'cpu': [('embedded', 16), ('embedded', 64), ('gpt2', 8)], 'cuda': [('embedded', 64), ('embedded', 1024), ('gpt2', 64), ('gpt2', 256), ('gpt2', 1024)]}
@@ -55,11 +54,7 @@ def measure(name, B, bf16, device, rounds, limits):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, default=HERE.parent/'nbs'/'results'/'generation.json')
-    args = parser.parse_args()
+    args = options(__doc__, 9, 'generation')
     limits = {str(dtype).removeprefix('torch.'): matmul_peak(dtype, args.device) for dtype in (torch.float32, torch.bfloat16)} | {'bandwidth': bandwidth(args.device)}
     rows = [measure(name, B, bf16, args.device, args.rounds, limits) for name, B in SIZES[args.device] for bf16 in (False, True)]
     args.out.write_text(json.dumps({'commit': commit(), 'machine': machine(args.device), 'limits': limits, 'rows': rows}, indent=1) + '\n')

@@ -1,5 +1,5 @@
 """Where an update's time goes, what each lever gives, and how cost and memory grow: `python benchmarks/phases.py` (five minutes on 2 cores), part of `make bench`. Writes nbs/results/phases.json."""
-import argparse, copy, ctypes, json, re, statistics
+import copy, ctypes, json, re, statistics
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch as replace
@@ -12,9 +12,7 @@ from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.speed import bandwidth, matmul_peak, packed_states, seconds
 from safetensors.torch import load_file
 from rlhf_nbdev.agent import load_model
-from bench import WORK, commit, machine
-
-HERE = Path(__file__).resolve().parent
+from bench import HERE, WORK, commit, machine, options
 
 
 class Update:
@@ -202,11 +200,7 @@ def measure_growth(device):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, default=HERE.parent/'nbs'/'results'/'phases.json')
-    args, work = parser.parse_args(), HERE.parent/'build'/'bench'
+    args, work = options(__doc__, 5, 'phases'), HERE.parent/'build'/'bench'
     model, reward_model = load_model(str(work/'sft'))[0], RewardModel.from_pretrained(work/'reward_model')
     prompts = {name: x[:WORK['batch_size']] for name, x in load_file(work/'prompts.safetensors').items()}
     def make(**options): return Update(model, reward_model, prompts, args.device, **options)

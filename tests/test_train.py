@@ -87,7 +87,8 @@ def test_any_step_can_be_replaced(unjudged, tmp_path):
     assert sorted(path.name for path in Path(STAGES.name).iterdir()) == kept
     same, made = (json.loads((path/'summary.json').read_text()) for path in (unjudged, tmp_path/'given'))
     assert made['sft'] == made['reward'] == {} and same['reward']['source'] == ('people' if ratings_path().is_file() else 'labels')
-    assert made['score_base'] == pytest.approx(same['score_base'], abs=1e-4) and made['perplexity_base'] == same['perplexity_base'] and '>given<' in (tmp_path/'given'/'report.html').read_text()
+    for name in ('score_sft', 'score_base', 'words_sft', 'perplexity_base'): assert made[name] == pytest.approx(same[name], abs=1e-4), name  # of the given model, reward model and reference
+    assert '>given<' in (tmp_path/'given'/'report.html').read_text()
 
 
 def test_a_model_of_another_vocabulary_is_refused_before_anything_long(tmp_path):
