@@ -8,12 +8,14 @@ import numpy as np, torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import GPT2Config
-from rlhf_nbdev.agent import load_model
 from rlhf_nbdev.dataset import IMDBDataset, load_reviews
 from rlhf_nbdev.evaluate import Judge
 from rlhf_nbdev.ppo import RLHFConfig
-from rlhf_nbdev.speed import bandwidth, forward_flops, matmul_peak
-from rlhf_nbdev.train import RunConfig, begin_run, find_ratings, prompt_batches
+from rlhf_nbdev.run.command import begin_run
+from rlhf_nbdev.run.stages import RunConfig, find_ratings
+from rlhf_nbdev.tools.models import load_model
+from rlhf_nbdev.tools.speed import bandwidth, forward_flops, matmul_peak
+from rlhf_nbdev.train import prompt_batches
 
 HERE = Path(__file__).resolve().parent
 WORK = dict(prompt_length=8, response_length=24, batch_size=64, epochs=4, minibatches=2, updates=30, learning_rate=1e-4, beta=0.08, temperature=0.7, endless=False, attention='eager')  # attention: of TRL's models; on a CPU faster than 'sdpa', transformers' default

@@ -3,9 +3,10 @@ import json, shutil, statistics
 from contextlib import nullcontext
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
-from rlhf_nbdev.agent import Agent, load_model
-from rlhf_nbdev.sft import autocast
-from rlhf_nbdev.speed import StaticSteps, bandwidth, forward_flops, matmul_peak, seconds
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.tools.models import autocast, load_model
+from rlhf_nbdev.tools.packing import StaticSteps
+from rlhf_nbdev.tools.speed import bandwidth, forward_flops, matmul_peak, time_fastest
 from bench import commit, machine, options
 
 P, R = 8, 24

@@ -4,9 +4,10 @@ from common import Stopwatch
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
-from rlhf_nbdev.agent import Agent, load_model
+from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
+from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.train import ppo_updates
 
 

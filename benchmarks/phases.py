@@ -9,9 +9,10 @@ from transformers.activations import ACT2FN
 from rlhf_nbdev.agent import Agent, position_ids, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
-from rlhf_nbdev.speed import bandwidth, matmul_peak, packed_states, seconds
+from rlhf_nbdev.tools.models import load_model
+from rlhf_nbdev.tools.packing import packed_states
+from rlhf_nbdev.tools.speed import bandwidth, matmul_peak, time_fastest
 from safetensors.torch import load_file
-from rlhf_nbdev.agent import load_model
 from bench import HERE, WORK, commit, machine, options
 
 

@@ -10,12 +10,15 @@ __all__ = ['compute_loss', 'explained_variance', 'option', 'RLHFConfig', 'RLHFTr
 # %% ../nbs/06_loss.ipynb #c95160d3
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+
 import torch
 from fastcore.basics import patch
+
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
-from .sft import autocast
-from .speed import StaticSteps
+from .sft import linear_decay
+from .tools.models import autocast
+from .tools.packing import StaticSteps
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -116,7 +119,7 @@ class RLHFTrainer:
             raise ValueError("the agent's model is frozen, as a copy of a reference is, and would never learn: agent.model.requires_grad_(True)")
         self.agent, self.ref_model, self.config = agent, ref_model.eval().requires_grad_(False), config
         self.optimizer = torch.optim.AdamW(agent.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=0.0, fused=True)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda update: max(0.0, 1 - update/config.updates))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda update: linear_decay(update, config.updates))
         self.beta, self.sampling_model = config.beta, StaticSteps(agent.model, config.response_length) if config.compile else agent.model
 
     def autocast(self):  # around forward passes only: it remembers rounded weights until it is left

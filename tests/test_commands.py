@@ -13,7 +13,7 @@ def test_underscore_names_exist(name): assert (BIN/name).exists()
 def test_help_documents_every_option():
     from dataclasses import fields
     from rlhf_nbdev.ppo import RLHFConfig
-    from rlhf_nbdev.train import RunConfig
+    from rlhf_nbdev.run.stages import RunConfig
     text = ' '.join(subprocess.run([BIN/'rlhf-train', '--help'], capture_output=True, text=True, check=True).stdout.split())
     for field in fields(RunConfig) + fields(RLHFConfig):
         assert f'--{field.name}' in text

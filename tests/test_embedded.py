@@ -1,8 +1,8 @@
 "The model that ships: its size, its form, and how well it predicts reviews that it was not trained on."
 from pathlib import Path
-from rlhf_nbdev.agent import load_model
 from rlhf_nbdev.dataset import load_reviews, split_reviews
-from rlhf_nbdev.pretrain import bits_per_char, pretraining_texts
+from rlhf_nbdev.run.pretrain import bits_per_char, pretraining_texts
+from rlhf_nbdev.tools.models import load_model
 
 FOLDER = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 

@@ -6,16 +6,22 @@ import pytest, torch
 from hypothesis import HealthCheck, Phase, example, given, settings, strategies as st
 from safetensors.torch import load, save
 from transformers import GPT2Config, GPT2LMHeadModel, logging
-from rlhf_nbdev.agent import Agent, load_model, load_tensors
-from rlhf_nbdev.checkpoint import fingerprint, load_checkpoint, read_checkpoint, read_rows, rows_digest, save_checkpoint
-from rlhf_nbdev.dataset import printable, read_csv
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.dataset import read_csv
 from rlhf_nbdev.evaluate import read_study, study_points
 from rlhf_nbdev.feedback import LabelLog, read_labels, to_preferences
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
-from rlhf_nbdev.pretrain import train_tokenizer
-from rlhf_nbdev.reward import PreferenceDataset, RewardModel, read_preferences, read_ratings, write_preferences
-from rlhf_nbdev.study import VARIANTS, finished_runs
-from rlhf_nbdev.train import RunConfig, find_settings
+from rlhf_nbdev.reward import PreferenceDataset, RewardModel, read_preferences, write_preferences
+from rlhf_nbdev.run.checkpoint import (
+    load_checkpoint, read_checkpoint, read_rows, rows_digest, save_checkpoint,
+)
+from rlhf_nbdev.run.command import find_settings
+from rlhf_nbdev.run.pretrain import train_tokenizer
+from rlhf_nbdev.run.stages import RunConfig
+from rlhf_nbdev.run.study import VARIANTS, finished_runs
+from rlhf_nbdev.tools.files import fingerprint, printable
+from rlhf_nbdev.tools.models import load_model, load_tensors
+from rlhf_nbdev.tools.ratings import read_ratings
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # what was left out is said as a warning, thousands of times
 

@@ -2,7 +2,7 @@
 import json, subprocess, sys
 from pathlib import Path
 import pytest
-from rlhf_nbdev.reward import ratings_path
+from rlhf_nbdev.tools.ratings import ratings_path
 
 without_ratings = pytest.mark.skipif(not ratings_path().is_file(), reason='the human ratings could not be fetched')
 

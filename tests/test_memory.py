@@ -7,8 +7,9 @@ pytestmark = pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='
 SCRIPT = '''
 import copy, gc, json, sys, torch
 from transformers import GPT2Config, GPT2LMHeadModel
-from rlhf_nbdev.agent import Agent, load_model
+from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.train import ppo_updates
 torch.set_num_threads(1)
 def mebibytes(name): return next(int(line.split()[1])/1024 for line in open('/proc/self/status') if line.startswith(name))

@@ -9,7 +9,9 @@ from hypothesis import given, settings, strategies as st
 from safetensors import safe_open
 from transformers import GPT2Config, GPT2LMHeadModel
 from rlhf_nbdev import ppo
-from rlhf_nbdev.advantage import compute_advantage_and_return, kl_k1, masked_mean, shape_rewards, whiten
+from rlhf_nbdev.advantage import (
+    compute_advantage_and_return, kl_k1, masked_mean, shape_rewards, whiten,
+)
 from rlhf_nbdev.agent import Agent, Rollout, score_tokens, token_logprobs
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer, compute_loss
 from rlhf_nbdev.reward import RewardModel, bradley_terry_loss

@@ -2,7 +2,9 @@
 import copy, pytest, torch
 from hypothesis import given, settings, strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
-from rlhf_nbdev.advantage import compute_advantage_and_return, kl_k1, kl_k3, masked_mean, shape_rewards, whiten
+from rlhf_nbdev.advantage import (
+    compute_advantage_and_return, kl_k1, kl_k3, masked_mean, shape_rewards, whiten,
+)
 from rlhf_nbdev.agent import Agent, Rollout
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer, compute_loss, explained_variance
 from rlhf_nbdev.reward import RewardModel

@@ -3,13 +3,15 @@ import ast, contextlib, html, io, json, os, pickle, re, shutil, socket, subproce
 from pathlib import Path
 import pandas as pd, pytest, torch
 from transformers import GPT2Config, GPT2LMHeadModel
-from rlhf_nbdev.agent import Agent, load_model
-from rlhf_nbdev.dataset import load_reviews, printable
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.evaluate import draw_frontier
-from rlhf_nbdev.feedback import Labeler, LabelLog, as_text, read_labels, to_preferences
-from rlhf_nbdev.pretrain import train_tokenizer
+from rlhf_nbdev.feedback import LabelLog, Labeler, as_text, read_labels, to_preferences
 from rlhf_nbdev.reward import RewardModel, read_preferences, write_preferences
-from rlhf_nbdev.train import STEPS, finish_run, html_table
+from rlhf_nbdev.run.pretrain import train_tokenizer
+from rlhf_nbdev.run.report import STEPS, finish_run, html_table
+from rlhf_nbdev.tools.files import printable
+from rlhf_nbdev.tools.models import load_model
 
 TOP = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for path in (TOP/'rlhf_nbdev').glob('*.py') if path.stem != '_modidx')

@@ -13,7 +13,7 @@ def command(options, said, complained):
     for path, number in ((said, 1), (complained, 2)): os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a script would ignore Ctrl-C, and hand that down
     sys.argv = ['rlhf-train', *options]
-    from rlhf_nbdev.train import main
+    from rlhf_nbdev.run.command import train_command
     main()
 
 
