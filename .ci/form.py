@@ -1,9 +1,8 @@
 """Fail, naming the place, where code is hard to read at first sight.
 
-Held in notebooks and modules, tests and benchmarks:
-
-15 lines; functions of at most 25 lines under their signature. Exceptions, each with its reason,
-stand in `.ci/form_exceptions.txt`."""
+Held, in notebooks, modules, tests and benchmarks: 100 columns, one statement a line, sorted
+imports, no unused names (ruff); cells of at most 15 lines; functions of at most 25 lines under their
+signature. Exceptions, each with its reason, stand in `.ci/form_exceptions.txt`."""
 import ast
 import json
 import re
@@ -23,15 +22,10 @@ def code_lines(source):
     return [line for line in source.splitlines() if line.strip() and not line.startswith('#|')]
 
 
-def parse(source):
-    "The syntax tree; lines of IPython (`%`, `!`) count as blank."
-    return ast.parse(re.sub(r'^(\s*)[%!].*$', r'\1pass', source, flags=re.M))
-
-
 def functions(source):
     "Name, lines under the signature, and whether the body begins on its line, of each function."
     lines = source.splitlines()
-    for node in ast.walk(parse(source)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0]
             body = '\n'.join(lines[first.lineno - 1:node.end_lineno])

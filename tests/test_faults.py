@@ -3,9 +3,7 @@ import json, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
-from rlhf_nbdev.agent import Agent
-from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
-from rlhf_nbdev.run.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from rlhf_nbdev.checkpoint import read_checkpoint
 from test_train import SMALL, few_reviews  # which makes the reviews that SMALL names
 from warm import Running, run
 
@@ -99,6 +97,9 @@ FULL = '''
 import copy, resource, sys, torch
 from pathlib import Path
 from transformers import GPT2Config, GPT2LMHeadModel
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.checkpoint import load_checkpoint, save_checkpoint
+from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=64, n_layer=2, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0))
 trainer, folder, how = RLHFTrainer(Agent(model), copy.deepcopy(model), RLHFConfig()), Path(sys.argv[1]), sys.argv[2]
 save_checkpoint(folder/'checkpoint.safetensors', trainer, 1)

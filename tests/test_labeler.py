@@ -13,8 +13,7 @@ PAIRS = [{'prompt': 'Costs', 'a': ' $x^2$ and $$y$$ and \\(z\\)', 'b': ' **bold*
          {'prompt': 'Five', 'a': ' a', 'b': ' b'},
          {'prompt': 'Six', 'a': ' a', 'b': ' b'}]
 CELL = f'''import os
-from rlhf_nbdev.feedback import LabelLog, Labeler
-    from rlhf_nbdev.feedback import read_labels, to_preferences
+from rlhf_nbdev.feedback import Labeler, LabelLog
 open('pid', 'w').write(str(os.getpid()))
 Labeler(LabelLog({PAIRS!r}, 'labels.jsonl'))'''
 
@@ -101,6 +100,7 @@ def test_label_in_a_browser(address, tmp_path):
         assert page.locator('.jp-Cell').count() == 1
         page.screenshot(path=tmp_path/'page.png')
         browser.close()
+    from rlhf_nbdev.feedback import read_labels, to_preferences
     labels, unreadable = read_labels(tmp_path/'root'/'labels.jsonl')
     assert [label['choice'] for label in labels] == ['left', 'right', 'skip', 'tie', 'left', 'skip'] and unreadable == 0
     rows, left_out = to_preferences(labels)

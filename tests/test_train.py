@@ -4,10 +4,6 @@ from pathlib import Path
 import pytest, test_units
 from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.tools.ratings import ratings_path
-    from rlhf_nbdev.agent import Agent
-    from rlhf_nbdev.reward import RewardModel
-    from rlhf_nbdev.run.pretrain import train_tokenizer
-    from rlhf_nbdev.tools.models import load_model
 from warm import run
 
 STAGES = tempfile.TemporaryDirectory()  # where the small steps one and two are kept, and found again by the next test
@@ -63,6 +59,9 @@ def test_pipeline_loads_the_tuned_policy(folder):
 
 
 def test_agent_and_reward_model_come_back(folder):
+    from rlhf_nbdev.agent import Agent
+    from rlhf_nbdev.tools.models import load_model
+    from rlhf_nbdev.reward import RewardModel
     agent, tokenizer = Agent.from_pretrained(folder), load_model(str(folder))[1]
     reward_model = RewardModel.from_pretrained(folder/'reward_model')
     rollout = agent.generate(**tokenizer(['I loved', 'The'], padding=True, return_tensors='pt'), response_length=4)
@@ -95,6 +94,8 @@ def test_any_step_can_be_replaced(unjudged, tmp_path):
 
 def test_a_model_of_another_vocabulary_is_refused_before_anything_long(tmp_path):
     from transformers import GPT2Config, GPT2LMHeadModel
+    from rlhf_nbdev.run.pretrain import train_tokenizer
+    from rlhf_nbdev.reward import RewardModel
     tokenizer = train_tokenizer(['A small film, and a good one.'], 300)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1, eos_token_id=0, bos_token_id=0, pad_token_id=1))
     for part in (model, tokenizer): part.save_pretrained(tmp_path/'sft')
