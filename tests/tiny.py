@@ -46,3 +46,9 @@ def tiny_tokenizer(vocab=300):
 def close(ours, theirs, atol=1e-5, rtol=0):
     "Raise AssertionError unless two tensors agree."
     torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
+
+
+def prompt_items(vocab=64, rows=12):
+    "Prompts as items of a data set."
+    ids, mask = tiny_prompts(vocab, rows)
+    return [{'input_ids': row, 'attention_mask': real} for row, real in zip(ids, mask)]
