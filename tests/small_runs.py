@@ -8,7 +8,7 @@ import pytest
 from rlhf_nbdev.dataset import load_reviews
 
 STAGES = tempfile.TemporaryDirectory()  # small steps one and two, found again by the next test
-REVIEWS = Path(f'{STAGES.name}.csv')  # 600 short ones: no judge could learn from them, which is quick
+REVIEWS = Path(f'{STAGES.name}.csv')  # 600 short ones: too few for a judge to learn from
 PACKAGE = ['--data', 'package', '--n_train', '10000']
 SMALL = [
     '--updates', '2', '--batch_size', '8', '--response_length', '6', '--epochs', '1',
