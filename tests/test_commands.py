@@ -23,7 +23,8 @@ def test_commands_say_what_they_do(name):
 
 
 def test_help_documents_every_option():
-    result = subprocess.run([BIN/'rlhf-train', '--help'], capture_output=True, text=True, check=True)
+    command = [BIN/'rlhf-train', '--help']
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     text = ' '.join(result.stdout.split())
     for field in fields(RunConfig) + fields(RLHFConfig):
         assert f'--{field.name}' in text
