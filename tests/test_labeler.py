@@ -3,22 +3,13 @@
 Clicks, keys, undo, a kernel that dies, texts that would run if they could."""
 import json
 import os
-import shutil
 import signal
 import time
 
 import pytest
+from browser import chromium_page
 
 from rlhf_nbdev.feedback import read_labels, to_preferences
-
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-if CHROMIUM is None:
-    pytest.skip('no Chromium on this machine (Debian: apt-get install chromium)',
-                allow_module_level=True)
-sync_api = pytest.importorskip(
-    'playwright.sync_api',
-    reason='playwright is missing (pip install playwright; it needs no browsers of its own)')
 
 PAIRS = [
     {'prompt': 'Costs',
@@ -98,13 +89,9 @@ class Panel:
 def panel(jupyter_lab, tmp_path):
     "The panel in a notebook of its own, before its cell is run."
     address = jupyter_lab('panel.ipynb', CELL)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        page = browser.new_page(viewport={'width': 1200, 'height': 800})
-        page.set_default_timeout(60_000)
+    with chromium_page() as page:
         page.goto(address)
         yield Panel(page, tmp_path)
-        browser.close()
 
 
 def kill_kernel(panel):
