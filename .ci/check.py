@@ -20,7 +20,7 @@ def snapshot(top):
 
 
 def exported_again():
-    "Notebooks and modules as they are, and as nbdev would write them: on a copy, to change nothing."
+    "Notebooks and modules as they are, and as nbdev would write them; on a copy."
     with tempfile.TemporaryDirectory() as temp:
         copy = Path(temp)/'rlhf_nbdev'
         shutil.copytree(TOP, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))

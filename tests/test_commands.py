@@ -1,20 +1,31 @@
 "The entry points that the README names."
-import subprocess, sys
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
+
 import pytest
+
+from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.run.stages import RunConfig
 
 BIN = Path(sys.executable).parent
 
 
 @pytest.mark.parametrize('name', ['nbdev_export', 'nbdev_test', 'nbdev_docs'])
-def test_underscore_names_exist(name): assert (BIN/name).exists()
+def test_underscore_names_exist(name):
+    assert (BIN/name).exists()
+
+
+@pytest.mark.parametrize('name', ['rlhf-train', 'rlhf-pretrain', 'rlhf-study'])
+def test_commands_say_what_they_do(name):
+    subprocess.run([BIN/name, '--help'], capture_output=True, check=True)
 
 
 def test_help_documents_every_option():
-    from dataclasses import fields
-    from rlhf_nbdev.ppo import RLHFConfig
-    from rlhf_nbdev.run.stages import RunConfig
-    text = ' '.join(subprocess.run([BIN/'rlhf-train', '--help'], capture_output=True, text=True, check=True).stdout.split())
+    command = [BIN/'rlhf-train', '--help']
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    text = ' '.join(result.stdout.split())
     for field in fields(RunConfig) + fields(RLHFConfig):
         assert f'--{field.name}' in text
         assert ' '.join(field.metadata['help'].split())[:30] in text

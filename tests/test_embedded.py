@@ -1,5 +1,7 @@
-"The model that ships: its size, its form, and how well it predicts reviews that it was not trained on."
+"The model that ships: its size, its form, and how well it predicts reviews that it has not read."
+import json
 from pathlib import Path
+
 from rlhf_nbdev.dataset import load_reviews, split_reviews
 from rlhf_nbdev.run.pretrain import bits_per_char, pretraining_texts
 from rlhf_nbdev.tools.models import load_model
@@ -8,9 +10,9 @@ FOLDER = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 
 
 def test_ships_small_and_without_pickle():
-    files = [p for p in FOLDER.iterdir() if p.is_file()]
-    assert sum(p.stat().st_size for p in files) <= 16e6
-    assert {p.suffix for p in files} <= {'.safetensors', '.json', '.jsonl', '.md'}
+    files = [path for path in FOLDER.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 16e6
+    assert {path.suffix for path in files} <= {'.safetensors', '.json', '.jsonl', '.md'}
     assert (FOLDER/'README.md').exists()
 
 
@@ -28,6 +30,7 @@ def test_held_out_reviews_are_not_pretrained_on():
 
 
 def test_card_gives_the_measured_figures():
-    import json
-    figures, card = json.loads((FOLDER/'figures.json').read_text()), (FOLDER/'README.md').read_text()
-    assert f"{figures['held_out_bits_per_char']:.3f}" in card and f"{figures['steps']:,}" in card
+    figures = json.loads((FOLDER/'figures.json').read_text())
+    card = (FOLDER/'README.md').read_text()
+    assert f"{figures['held_out_bits_per_char']:.3f}" in card
+    assert f"{figures['steps']:,}" in card

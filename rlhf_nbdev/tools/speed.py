@@ -1,4 +1,4 @@
-"""What an update of PPO has to compute, what the machine could do in that time, and what it took to come near.
+"""What an update of PPO has to compute, what the machine could do in that time, and the gap.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/speed.html.md"""
 
@@ -17,16 +17,19 @@ def time_fastest(
     work,  # is called
     repeat: int = 5,
     device: str = 'cpu',
-) -> float:  # the fastest of so many times
-    "A stopwatch that waits for the device. The fastest, since whatever else runs on the machine can only add."
+) -> float:  # seconds, the fewest of so many times
+    "How long a piece of work takes if nothing else disturbs it."
     def now():
-        if torch.device(device).type == 'cuda': torch.cuda.synchronize()
+        if torch.device(device).type == 'cuda':
+            torch.cuda.synchronize()
         return time.perf_counter()
-    def once():
+
+    times = []
+    for _ in range(repeat):
         started = now()
         work()
-        return now() - started
-    return min(once() for _ in range(repeat))
+        times.append(now() - started)
+    return min(times)
 
 # %% ../../nbs/tools/speed.ipynb #bdd09e3e
 def forward_flops(
@@ -34,27 +37,35 @@ def forward_flops(
     lengths: torch.Tensor,  # (B,): tokens in each row
     scored: int,  # positions at which the output layer is asked
 ) -> float:
-    "Floating-point operations of one forward pass: a multiplication and an addition for each weight of a matrix and each token (Kaplan et al. 2020, section 2.1)."
+    """Floating-point operations of one forward pass: a multiplication and an addition for each
+    weight of a matrix and each token (Kaplan et al. 2020, section 2.1)."""
     n, L, D, V = lengths.double(), config.n_layer, config.n_embd, config.vocab_size
-    matrices, attention = 2*12*L*D**2*n.sum(), 4*L*D*(n*(n + 1)/2).sum()  # each token looks at itself and at those before it
+    matrices = 2*12*L*D**2*n.sum()
+    pairs = n*(n + 1)/2  # each token looks at itself and at those before it
+    attention = 4*L*D*pairs.sum()
     return (matrices + attention).item() + 2*D*V*scored
 
 # %% ../../nbs/tools/speed.ipynb #f0ec67ae
 def matmul_peak(
     dtype: torch.dtype,
     device: str = 'cpu',
-    sizes: tuple = ((2048, 2048, 2048), (2048, 320, 1280), (2048, 1280, 320)),  # a large square, and the shapes of the embedded model's layers
+    sizes: tuple = ((2048, 2048, 2048), (2048, 320, 1280), (2048, 1280, 320)),
 ) -> float:  # floating-point operations a second
     "What matrix products reach at best on this machine: a limit of any update."
     best = 0.0
     for n, k, m in sizes:
-        a, b = torch.randn(n, k, device=device, dtype=dtype), torch.randn(k, m, device=device, dtype=dtype)
+        a = torch.randn(n, k, device=device, dtype=dtype)
+        b = torch.randn(k, m, device=device, dtype=dtype)
         times = 1
-        def work():
-            for _ in range(times): a @ b
-        work()
-        while time_fastest(work, 1, device) < 0.02: times *= 2  # long enough for the clock, on a GPU too
-        best = max(best, 2*n*k*m*times/time_fastest(work, device=device))
+
+        def multiply():
+            for _ in range(times):
+                a @ b
+
+        multiply()
+        while time_fastest(multiply, 1, device) < 0.02:  # long enough for the clock, on a GPU too
+            times *= 2
+        best = max(best, 2*n*k*m*times/time_fastest(multiply, device=device))
     return best
 
 # %% ../../nbs/tools/speed.ipynb #50b0b6a2
@@ -62,5 +73,6 @@ def bandwidth(
     device: str = 'cpu',
 ) -> float:  # bytes a second
     "Memory read and written by a copy of 256 MB, which no cache holds."
-    x = torch.zeros(2**26, device=device); y = torch.empty_like(x)
+    x = torch.zeros(2**26, device=device)
+    y = torch.empty_like(x)
     return 2*x.nbytes/time_fastest(lambda: y.copy_(x), device=device)

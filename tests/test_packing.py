@@ -1,0 +1,141 @@
+"Packing: the network without the padding, and one random number a row."
+import numpy as np
+import pytest
+import torch
+from tiny import close, decided_gpt2, tiny_prompts
+
+from rlhf_nbdev.agent import Agent, score_tokens
+from rlhf_nbdev.tools import packing
+
+
+def test_rows_are_packed_by_hand():
+    assert packing.pack_rows([5, 2, 8, 3, 4], 8) == ([8, 20, 0, 13, 16], 3)
+    assert packing.pack_rows([], 4) == ([], 0)
+    assert packing.pack_rows([4, 4], 4) == ([0, 4], 2)
+
+
+@pytest.mark.parametrize('seed', range(50))
+def test_rows_are_packed_whole_and_apart(seed):
+    lengths = np.random.default_rng(seed).integers(0, 17, 20).tolist()
+    starts, n_bins = packing.pack_rows(lengths, 16)
+    slots = []
+    for start, length in zip(starts, lengths):
+        slots += range(start, start + length)
+        if length:
+            assert start//16 == (start + length - 1)//16
+    assert len(set(slots)) == len(slots) == sum(lengths)
+    assert max(slots) < 16*n_bins
+    assert n_bins < 1.3*sum(lengths)/16 + 2
+
+
+def test_what_a_token_may_look_at_is_its_own_row_up_to_itself():
+    mask = torch.tensor([[0, 1, 1], [1, 0, 0]])
+    slots, n_bins = packing.token_slots(mask, 4)
+    assert (slots.tolist(), n_bins) == ([0, 1, 2], 1)
+    rows = packing.fill_bins(torch.tensor([0, 0, 1]), slots, n_bins, 4, empty=-1)
+    assert rows.tolist() == [[0, 0, 1, -1]]
+    bias = packing.own_row_bias(rows, torch.float32)
+    assert bias.shape == (1, 1, 4, 4)
+    assert (bias[0, 0] == 0).long().tolist() == [
+        [1, 0, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+    ]
+    assert bias.min() == torch.finfo(torch.float32).min
+
+
+@pytest.mark.parametrize('attention', ['eager', 'sdpa'])
+def test_packed_states_are_those_of_each_row_alone(attention):
+    model = decided_gpt2()
+    model.set_attn_implementation(attention)
+    mask = torch.tensor([
+        [0, 0, 0, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 1],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0],
+    ])
+    tokens = torch.randint(2, 64, mask.shape)
+    states = packing.packed_states(model.base_model, tokens, mask)
+    assert states.shape == (5, 8, 16)
+    assert not states[mask == 0].any()
+    for row in (0, 1, 3, 4):
+        real = mask[row].bool()
+        alone = model.base_model(tokens[row:row + 1, real]).last_hidden_state[0]
+        close(states[row, real], alone)
+    assert not packing.packed_states(model.base_model, tokens, 0*mask).any()
+
+
+@pytest.fixture
+def rollout_in_double():
+    "An agent in float64 and a rollout of it, some rows of which have ended."
+    agent = Agent(decided_gpt2(eos=2).double())
+    ids, mask = tiny_prompts()
+    torch.manual_seed(3)
+    rollout = agent.generate(ids, mask, 6)
+    assert not rollout.response_mask.all()
+    return agent, rollout
+
+
+@pytest.mark.parametrize('temperature', [1.0, 0.6])
+def test_packed_scores_and_their_gradients_are_the_plain_ones(temperature, rollout_in_double):
+    agent, rollout = rollout_in_double
+    R, real = rollout.response_mask.shape[1], rollout.response_mask.bool()
+    scored = rollout.tokens, rollout.mask, R, temperature
+    dists, hidden = score_tokens(agent.model, *scored)
+    plain = dists.gather(-1, rollout.responses[..., None])[..., 0]*real
+    logprobs, states, entropy = packing.score_packed(agent.model, *scored)
+
+    close(logprobs, plain)
+    close(states[real], hidden[real])
+    close(entropy, -(dists.exp()*dists).sum(-1)*real)
+    assert logprobs.dtype == torch.float32
+    assert not entropy.requires_grad
+
+    weights = list(agent.model.parameters())
+    ours = torch.autograd.grad(logprobs.exp().sum(), weights)
+    theirs = torch.autograd.grad((plain.exp()*real).sum(), weights)
+    for a, b in zip(ours, theirs):
+        close(a, b, rtol=1e-4)
+
+
+def test_draw_follows_the_distribution_to_its_ends():
+    torch.manual_seed(0)
+    p = torch.tensor([
+        [0.1, 0.0, 0.6, 0.0, 0.3],
+        [0.0, 0.0, 0.0, 0.0, 1.0],
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+    ])
+    drawn = torch.cat([packing.draw(p.log()) for _ in range(4000)], 1)  # (3, 4000)
+    shares = torch.stack([row.bincount(minlength=5) for row in drawn])/4000
+    standard_error = (0.25/4000)**0.5
+    assert (shares - p).abs().max() < 4*standard_error
+    assert not shares[p == 0].any()
+    assert drawn.dtype == torch.long
+
+
+def test_what_does_not_sum_to_one_is_drawn_from_in_proportion():
+    half = torch.tensor([[0.0, 0.0, 0.5], [0.25, 0.0, 0.25]]).log()
+    assert packing.draw(half).shape == (2, 1)
+    assert packing.draw(half)[0].item() == 2
+
+
+def hold_static_steps_to_the_loop(compiled):
+    "The same samples with a new cache, with the same one again, and with another shape."
+    agent = Agent(decided_gpt2(eos=2))
+    agent.value_head.weight.data.normal_()
+    ids, mask = tiny_prompts()
+    static = packing.StaticSteps(agent.model, 8, compiled)
+    for seed, rows in enumerate([6, 6, 4]):
+        torch.manual_seed(seed)
+        plain = agent.generate(ids[:rows], mask[:rows], 8, temperature=0.8)
+        torch.manual_seed(seed)
+        fixed = agent.generate(ids[:rows], mask[:rows], 8, temperature=0.8, model=static)
+        assert plain.tokens.equal(fixed.tokens)
+        close(plain.logprobs, fixed.logprobs)
+        close(plain.values, fixed.values)
+
+
+def test_a_cache_of_fixed_size_gives_the_same_samples():
+    hold_static_steps_to_the_loop(compiled=False)

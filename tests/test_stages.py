@@ -1,0 +1,63 @@
+"Steps one and two are made once and found again; a failed one is none."
+import copy
+
+import pytest
+import torch
+from tiny import TEXTS, decided_gpt2, tiny_tokenizer
+
+from rlhf_nbdev.run.pretrain import train_tokenizer
+from rlhf_nbdev.run.stages import digest_model, keep_stage
+from rlhf_nbdev.tools.files import digest
+
+
+def test_digests_tell_apart_what_differs():
+    inputs = [['a', 'b'], ['ab'], ['a', 'b', ''], [b'a', 'b'], [{'x': 1, 'y': 2}], []]
+    digests = [digest(*parts) for parts in inputs]
+    assert len(set(digests)) == 6
+    assert all(len(x) == 16 for x in digests)
+    assert digest({'y': 2, 'x': 1}) == digest({'x': 1, 'y': 2})
+
+
+def test_a_model_is_told_apart_by_weights_and_tokenizer():
+    tokenizer = tiny_tokenizer()
+    model = decided_gpt2(vocab=len(tokenizer))
+    first = digest_model(model, tokenizer)
+    assert digest_model(copy.deepcopy(model), tokenizer) == first
+    assert digest_model(model, train_tokenizer(TEXTS[:2], 300)) != first
+    with torch.no_grad():
+        model.transformer.ln_f.bias[3] = 1e-3
+    assert digest_model(model, tokenizer) != first
+
+
+def make(folder):
+    folder.mkdir()
+    (folder/'x').write_text('done')
+    return {'loss': 1.5}
+
+
+def test_a_step_is_made_once(tmp_path):
+    root = str(tmp_path/'stages')
+    folder, figures = keep_stage('sft', ['a', 1], make, root)
+    assert folder.name.startswith('sft-')
+    assert (folder/'x').read_text() == 'done'
+    assert figures['loss'] == 1.5 and figures['seconds'] >= 0
+    (folder/'x').write_text('found')
+    assert keep_stage('sft', ['a', 1], make, root) == (folder, figures)
+    assert (folder/'x').read_text() == 'found'
+    assert keep_stage('sft', ['a', 2], make, root)[0] != folder
+
+
+def test_a_failed_step_leaves_nothing(tmp_path):
+    def fail(folder):
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keep_stage('sft', ['b'], fail, str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(OSError, match='--stages'):
+        keep_stage('sft', [], make, str(tmp_path/'file'/'stages'))

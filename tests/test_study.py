@@ -1,0 +1,144 @@
+"The study: bugs as switches, points as summaries, files that are taken up again."
+import json
+
+import pytest
+import torch
+from tiny import decided_gpt2, tiny_prompts, tiny_tokenizer
+from word_judge import WordJudge, count_tokens, held_out_prompts
+
+from rlhf_nbdev import evaluate, ppo
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.run import study
+
+
+@pytest.fixture
+def scored():
+    "Agent, rollout, and a function that scores the rollout at the temperature it was sampled at."
+    agent = Agent(decided_gpt2(dropout=0.1))
+    torch.nn.init.normal_(agent.value_head.weight)
+    rollout = agent.generate(*tiny_prompts(), 3, 0.7)
+
+    def score(temperature=0.7):
+        with torch.no_grad():
+            return agent(rollout.tokens, rollout.mask, 3, temperature)
+
+    return agent, rollout, score
+
+
+def test_without_positions_padded_rows_are_read_shifted(scored):
+    agent, rollout, score = scored
+    right, _, _ = score()
+    with study.scored_without_positions(agent):
+        wrong, values, _ = score()
+    with torch.no_grad():  # positions from 0, padding or not
+        out = agent.model(rollout.tokens, attention_mask=rollout.mask, output_hidden_states=True)
+    dists = (out.logits[:, 3:-1]/0.7).log_softmax(-1)
+    by_hand = dists.gather(-1, rollout.responses[..., None])[..., 0]
+    torch.testing.assert_close(wrong, by_hand)
+    torch.testing.assert_close(values, agent.value(out.hidden_states[-1][:, 3:-1]))
+
+    off = (wrong - right).abs().amax(1)
+    unpadded = rollout.mask[:, :4].all(1)
+    assert off[unpadded].max() < 1e-5
+    assert off[~unpadded].min() > 1e-3
+    assert torch.equal(score()[0], right), 'the bug is still there'
+
+
+def test_scored_at_temperature_1_whatever_was_sampled(scored):
+    agent, _, score = scored
+    right, warm = score()[0], score(1.0)[0]
+    with study.scored_at_temperature_1(agent):
+        assert torch.equal(score()[0], warm)
+    assert torch.equal(score()[0], right)
+    assert not torch.equal(warm, right)
+
+
+def test_dropout_is_on_inside_and_off_after(scored):
+    agent, _, score = scored
+    right, _, _ = score()
+    drops = [module for module in agent.modules() if isinstance(module, torch.nn.Dropout)]
+    with study.dropout_on(agent):
+        assert not torch.equal(score()[0], score()[0])
+        assert {drop.p for drop in drops} == {0.1}
+    assert torch.equal(score()[0], right)
+    assert not any(module.training for module in agent.modules())
+
+
+def test_dropout_is_off_after_an_error(scored):
+    agent, _, score = scored
+    right, _, _ = score()
+    with pytest.raises(ZeroDivisionError):
+        with study.dropout_on(agent):
+            1/0
+    assert torch.equal(score()[0], right)
+
+
+def test_advantages_go_in_as_they_are_without_whitening(scored):
+    agent, _, _ = scored
+    advantages = torch.randn(2, 3)
+    with study.without_whitening(agent):
+        assert ppo.whiten(advantages, torch.ones(2, 3)) is advantages
+    assert ppo.whiten(advantages, torch.ones(2, 3)) is not advantages
+
+
+def test_a_point_is_the_summary_of_what_was_measured(tmp_path):
+    tokenizer = tiny_tokenizer()
+    agent = Agent(decided_gpt2(vocab=len(tokenizer)))
+    ref_model = decided_gpt2(vocab=len(tokenizer), seed=7)
+    prompts = held_out_prompts(tokenizer, tmp_path/'a.csv')
+    prompts.indices = list(range(8))
+    config = RLHFConfig(response_length=6)
+    setup = agent, prompts, count_tokens, ref_model, WordJudge(), config
+    point, table = study.measure_point(*setup), evaluate.measure(*setup)
+    assert point['texts'] == table.response[:6].tolist()
+    for name, x in evaluate.summarise(table).items():
+        assert point[name] == round(float(x), 4)
+    for name in ('gold', 'score', 'kl'):
+        interval = [round(end, 4) for end in evaluate.bootstrap(table[name])]
+        assert point[f'{name}_interval'] == interval
+
+
+def lines_of(runs):
+    return ''.join(json.dumps(run) + '\n' for run in runs)
+
+
+@pytest.fixture
+def some_runs():
+    "Three of today's variants, and one of best of n."
+    runs = []
+    for name, variant in list(study.VARIANTS.items())[:3]:
+        runs.append({'group': variant.group, 'name': name, 'seed': 0,
+                     'settings': variant.settings,
+                     'rated_sentences': variant.rated_sentences, 'points': []})
+    return runs + [{'group': 'best of n', 'name': '100 sentences', 'seed': 0,
+                    'rated_sentences': 7, 'points': []}]
+
+
+def test_a_study_that_is_not_there_has_no_runs(tmp_path):
+    assert study.finished_runs(tmp_path/'study.jsonl') == []
+
+
+def test_finished_runs_are_found_again(some_runs, tmp_path, capsys):
+    path = tmp_path/'study.jsonl'
+    path.write_text(lines_of(some_runs))
+    assert study.finished_runs(path) == some_runs
+    assert path.read_text() == lines_of(some_runs)
+    assert not capsys.readouterr().out
+
+
+def test_a_line_that_was_cut_off_is_taken_out_and_said(some_runs, tmp_path, capsys):
+    path = tmp_path/'study.jsonl'
+    path.write_text(lines_of(some_runs) + '{"group": "fron')
+    assert study.finished_runs(path) == some_runs
+    assert path.read_text() == lines_of(some_runs)
+    assert 'cut off' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('change', [
+    {'settings': {'beta': 9}}, {'rated_sentences': 3}, {'name': 'unknown'}])
+def test_runs_of_other_settings_are_refused(change, some_runs, tmp_path):
+    path = tmp_path/'study.jsonl'
+    path.write_text(lines_of([some_runs[0] | change]))
+    with pytest.raises(ValueError, match='other settings'):
+        study.finished_runs(path)
