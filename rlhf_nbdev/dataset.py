@@ -78,7 +78,7 @@ def usable_rows(
             kept.append((text, label))
     return pd.DataFrame(kept, columns=['text', 'label']), left_out
 
-# %% ../nbs/01_dataset.ipynb #006aa3be
+# %% ../nbs/01_dataset.ipynb #84b98e55
 def csv_rows(
     path: str | Path,
 ) -> Iterator[list[str]]:  # the header, then each row that is not a blank line
@@ -191,7 +191,7 @@ def split_reviews(
     held_out = rest[~rest.text.isin(set(train.text))]
     return train, held_out.reset_index(drop=True)
 
-# %% ../nbs/01_dataset.ipynb #3bd22a71
+# %% ../nbs/01_dataset.ipynb #7c0223d3
 def word_cut(
     text: str,
     spans: list[tuple[int, int]],  # of each token: where in the text it starts and ends
@@ -233,7 +233,7 @@ def pad_left(
     n = length - len(ids)
     return torch.tensor([pad]*n + ids), torch.tensor([0]*n + [1]*len(ids))
 
-# %% ../nbs/01_dataset.ipynb #94c23ae8
+# %% ../nbs/01_dataset.ipynb #391b1010
 def check_prompt_settings(
     tokenizer,
     split: str,
