@@ -21,15 +21,23 @@ from safetensors import SafetensorError
 # %% ../../nbs/tools/files.ipynb #328c989d
 def printable(
     text: str,  # of any origin
-) -> str:  # the same, with characters that command and not write spelt out, such as \x1b; new lines stay
+) -> str:  # with characters that command, not write, spelt out, such as \x1b; new lines stay
     "Text that is only text wherever it is shown."
-    return ''.join(c if c.isprintable() or c in '\n\xa0\u200d' else c.encode('unicode_escape').decode() for c in text)  # the last two: a space that does not break, and what joins emoji
+    # these three stay: a new line, a space that does not break, and what joins emoji
+    harmless = '\n\xa0\u200d'
+    shown = []
+    for character in text:
+        if character.isprintable() or character in harmless:
+            shown.append(character)
+        else:
+            shown.append(character.encode('unicode_escape').decode())
+    return ''.join(shown)
 
 # %% ../../nbs/tools/files.ipynb #fe785165
 def is_text(
     x,  # anything
 ) -> bool:
-    "A string that a file can hold: no half of a surrogate pair, which JSON can spell and nothing else."
+    "A string that a file can hold: no half of a surrogate pair, which only JSON can spell."
     return isinstance(x, str) and x == x.encode(errors='ignore').decode()
 
 # %% ../../nbs/tools/files.ipynb #2451fb64
@@ -38,10 +46,13 @@ def sync(
 ):
     "Return when it is on the disk, its name included."
     path = Path(path)
-    for each in [path, *(path.rglob('*') if path.is_dir() else []), path.parent]:
-        number = os.open(each, os.O_RDONLY)
-        try: os.fsync(number)
-        finally: os.close(number)
+    inside = list(path.rglob('*')) if path.is_dir() else []
+    for each in [path, *inside, path.parent]:
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 # %% ../../nbs/tools/files.ipynb #21b333ad
 def write_whole(
@@ -50,8 +61,8 @@ def write_whole(
 ):
     "Replace a file by a new one, or leave it as it is. Raises OSError, which says that it stands."
     path = Path(path)
-    beside = path.with_name(f'{path.name}.new')  # a folder: what a writer leaves behind when it is killed goes with it
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = path.with_name(f'{path.name}.new')
+    shutil.rmtree(beside, ignore_errors=True)  # left behind by a writer that was killed
     try:
         beside.mkdir()
         write(beside/path.name)
@@ -59,20 +70,25 @@ def write_whole(
         os.replace(beside/path.name, path)
         sync(path)
     except (OSError, SafetensorError) as error:
-        raise OSError(f'{path} could not be written ({getattr(error, "strerror", None) or error}); ' + ('the one before it stands' if path.exists() else 'there was none before')) from None
-    finally: shutil.rmtree(beside, ignore_errors=True)
+        reason = getattr(error, 'strerror', None) or error
+        stands = 'the one before it stands' if path.exists() else 'there was none before'
+        raise OSError(f'{path} could not be written ({reason}); {stands}') from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 # %% ../../nbs/tools/files.ipynb #a6ea1b94
 def json_lines(
     data: bytes,  # of a file with one JSON value a line
-) -> Iterator[tuple[int, object]]:  # the number of each line that is not blank, and what it holds; None: it is no JSON
-    "Read JSON lines one by one; what to make of a bad one is for the caller to say."
-    for number, line in enumerate(data.removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
+) -> Iterator[tuple[int, object]]:  # each line that is not blank: its number and value
+    "Read JSON lines one by one; the value of a line that is no JSON is None."
+    byte_order_mark = b'\xef\xbb\xbf'  # which some editors put at the start
+    lines = data.removeprefix(byte_order_mark).split(b'\n')
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             yield number, json.loads(line)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # the latter: thousands of brackets
             yield number, None
 
 # %% ../../nbs/tools/files.ipynb #eaeae27c
@@ -82,8 +98,11 @@ def append_json_line(
 ):
     "Add one line to a log, and return when it is on the disk. Raises OSError."
     with open(path, 'ab+') as file:
-        torn = file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b'\n'
-        file.write(b'\n'*bool(torn) + json.dumps(record).encode() + b'\n')
+        file.seek(max(file.tell() - 1, 0))
+        last_byte = file.read(1)  # nothing, if the file is new
+        torn = last_byte not in (b'', b'\n')
+        line = json.dumps(record).encode() + b'\n'
+        file.write(b'\n' + line if torn else line)
         file.flush()
         os.fsync(file.fileno())
 
