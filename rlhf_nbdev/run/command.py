@@ -124,7 +124,7 @@ def as_configs(
         try:
             configs.append(config_class(**{name: settings[name] for name in names}))
         except ValueError as error:
-            raise ValueError(f'{path}: {error}') from None
+            raise ValueError(f'{path}: {printable(str(error))}') from None
     return tuple(configs)
 
 # %% ../../nbs/run/command.ipynb #207549c2
@@ -398,10 +398,11 @@ def settings_of_checkpoint(
     for name in ('run', 'figures', 'made_from', 'settings'):
         if not isinstance(state.get(name), dict):
             raise ValueError(f'{path} is not of a run of rlhf-train')
+    settings = state['run'] | state['settings']
+    check_settings(settings, path)
     # the run's folder has its own models by now; those that were named may be gone
-    no_folders = {'sft': '', 'reward': ''}
-    run, config = as_configs(state['run'] | state['settings'] | no_folders, path)
-    run.sft, run.reward = state['run']['sft'], state['run']['reward']
+    run, config = as_configs(settings | {'sft': '', 'reward': ''}, path)
+    run.sft, run.reward = settings['sft'], settings['reward']
     return run, config
 
 # %% ../../nbs/run/command.ipynb #2e4bac29
