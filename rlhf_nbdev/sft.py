@@ -38,7 +38,7 @@ def tidy_sentence(
     begin = r'(^"?|(?<!\.)[.!?] "?)([a-z])'  # of a sentence; three dots end none
     return re.sub(begin, lambda match: match[1] + match[2].upper(), text)
 
-# %% ../nbs/03_sft.ipynb #c9134d30
+# %% ../nbs/03_sft.ipynb #f4309a64
 def sentence_letters(
     sentence: str,  # in any spelling
 ) -> str:
@@ -162,7 +162,7 @@ def warmup_then_linear(
     "Rise over the first steps, while AdamW's averages fill, then fall in a straight line to 0."
     return min((step + 1)/warmup, linear_decay(step, steps))
 
-# %% ../nbs/03_sft.ipynb #a72a6ba7
+# %% ../nbs/03_sft.ipynb #357ad966
 def sft_step(
     model,  # a causal language model; is trained
     optimizer: torch.optim.Optimizer,  # of all its weights
@@ -181,7 +181,7 @@ def sft_step(
     optimizer.step()
     return loss.item()
 
-# %% ../nbs/03_sft.ipynb #6f14c4e4
+# %% ../nbs/03_sft.ipynb #d8b06d32
 def sft_check(
     model,
     held_out: Demonstrations,
@@ -192,7 +192,7 @@ def sft_check(
     loss = sum(losses)/len(losses) if losses else float('nan')
     return {'step': step, 'loss': loss, 'held_out': held_out_loss(model, held_out)}
 
-# %% ../nbs/03_sft.ipynb #bc10d1d8
+# %% ../nbs/03_sft.ipynb #51b1bbed
 def newest_is_lowest(
     history: list[dict],  # rows of `sft_check`, one at least
 ) -> bool:
@@ -204,7 +204,7 @@ def copy_weights(model) -> dict[str, torch.Tensor]:
     "A copy of the weights, to go back to."
     return {name: x.clone() for name, x in model.state_dict().items()}
 
-# %% ../nbs/03_sft.ipynb #cc67fb61
+# %% ../nbs/03_sft.ipynb #61040df2
 def out_of_patience(
     history: list[dict],  # rows of `sft_check`, one at least
     patience: int,  # checks
@@ -213,7 +213,7 @@ def out_of_patience(
     lowest = min(row['held_out'] for row in history)
     return min(row['held_out'] for row in history[-patience:]) > lowest
 
-# %% ../nbs/03_sft.ipynb #5c32ee8a
+# %% ../nbs/03_sft.ipynb #4adf2629
 def sft_batches(
     loader: DataLoader,  # draws a new order whenever it is begun
     epochs: int,
