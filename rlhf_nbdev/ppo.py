@@ -150,10 +150,10 @@ class RLHFConfig(LearningSettings):
     bf16: bool = option(
         False, 'Matrix products of step three in bfloat16 where the hardware has it, as steps one '
         'and two do: faster, log-probabilities rounded '
-        '(this course; the appendix on speed measures both).')
+        '(this course; tools/speed measures both).')
     compile: bool = option(
         False, 'Compile the step that samples one token, with CUDA graphs on a GPU; it takes its '
-        'time first, and was only ever run on a CPU (this course; the appendix on speed).')
+        'time first, and was only ever run on a CPU (this course; tools/speed).')
     seed: int = option(0, 'Of everything random (this course).')
 
     def __post_init__(self):
