@@ -104,7 +104,7 @@ def draw_comparisons(
         rows.append({'prompt': '', 'chosen': chosen, 'rejected': rejected})
     return rows
 
-# %% ../nbs/04_reward.ipynb #5ce09feb
+# %% ../nbs/04_reward.ipynb #9e1aefe4
 def rating_histogram(
     ratings: list[int],  # whole numbers from −4 to 4, one for each rater
 ) -> torch.Tensor:  # (9,)
@@ -120,7 +120,7 @@ def write_preferences(
     lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rows]
     Path(path).write_text(''.join(lines), encoding='utf-8')
 
-# %% ../nbs/04_reward.ipynb #46cd64ab
+# %% ../nbs/04_reward.ipynb #91a8f157
 def comparison_fault(
     row,  # what a line of JSON held; None: it was no JSON
 ) -> str:  # empty if it can be used
@@ -159,7 +159,7 @@ def read_preferences(
             rows.append({'prompt': row.get('prompt', '')} | sides)
     return rows, left_out
 
-# %% ../nbs/04_reward.ipynb #4bebb757
+# %% ../nbs/04_reward.ipynb #31028713
 def ended_ids(
     tokenizer,
     texts: list[str],
@@ -170,7 +170,7 @@ def ended_ids(
     encoded = tokenizer(texts, add_special_tokens=False)['input_ids']
     return [ids + [tokenizer.eos_token_id] for ids in encoded]
 
-# %% ../nbs/04_reward.ipynb #beb1f5db
+# %% ../nbs/04_reward.ipynb #682f56d5
 def as_pair(
     chosen: tuple[torch.Tensor, torch.Tensor],  # tokens and mask, (T,) each, of `pad_left`
     rejected: tuple[torch.Tensor, torch.Tensor],
@@ -217,7 +217,7 @@ class PreferenceDataset(Dataset):
         return as_pair(pad_left(chosen, self.length, self.pad),
                        pad_left(rejected, self.length, self.pad))
 
-# %% ../nbs/04_reward.ipynb #f8fc4d5d
+# %% ../nbs/04_reward.ipynb #24890d80
 @patch
 def report_left_out(
     self: PreferenceDataset,
@@ -304,7 +304,7 @@ def rated_batch_loss(
     decided = majority.abs() > 1e-6
     return ranking_loss(scores, shares), agrees[decided].float().mean()
 
-# %% ../nbs/04_reward.ipynb #34975ba1
+# %% ../nbs/04_reward.ipynb #e7d402bb
 def reward_step(
     reward_model: RewardModel,  # is trained
     optimizer: torch.optim.Optimizer,
@@ -395,7 +395,7 @@ def normalize(
     reward_model.mean += scores.mean()*reward_model.std
     reward_model.std *= scores.std()
 
-# %% ../nbs/04_reward.ipynb #251f75b6
+# %% ../nbs/04_reward.ipynb #cd8d67f9
 @patch
 def head_state(
     self: RewardModel,
