@@ -150,7 +150,8 @@ def read_preferences(
                                 'chosen and rejected are needed')
     faults = ('not JSON', 'no text under chosen, rejected (and prompt)', 'both sides alike')
     rows, left_out = [], dict.fromkeys(faults, 0)
-    for _, row in json_lines(path.read_bytes()):
+    text = path.read_text(encoding='utf-8-sig', errors='replace')  # lines may end in \r or \r\n
+    for _, row in json_lines(text.encode()):
         fault = comparison_fault(row)
         if fault:
             left_out[fault] += 1
