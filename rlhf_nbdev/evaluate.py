@@ -48,7 +48,7 @@ def split_words(text: str) -> list[str]:
     "Words and punctuation marks, in lower case."
     return re.findall(r"\w+(?:'\w+)?|[^\w\s]", text.lower())
 
-# %% ../nbs/08_evaluate.ipynb #bea22f3b
+# %% ../nbs/08_evaluate.ipynb #041ad568
 def ngrams(
     words: list[str],
     n: int,
@@ -95,7 +95,7 @@ class TrigramModel:
             self.totals[gram[:-1]] += count
             self.types[gram[:-1]] += 1
 
-# %% ../nbs/08_evaluate.ipynb #730f2622
+# %% ../nbs/08_evaluate.ipynb #c8c5c458
 @patch
 def prob(self: TrigramModel,
     gram: tuple,  # a word, behind none, one or two before it
@@ -112,7 +112,7 @@ def prob(self: TrigramModel,
     freed = self.discount*self.types[context]
     return (kept + freed*shorter)/total
 
-# %% ../nbs/08_evaluate.ipynb #b78d8373
+# %% ../nbs/08_evaluate.ipynb #85922ce2
 @patch
 def logprobs(self: TrigramModel,
     sentence: str,
@@ -120,10 +120,10 @@ def logprobs(self: TrigramModel,
     "How likely each word is after the two before it, as logarithms."
     return [math.log(self.prob(gram)) for gram in ngrams(self.padded(sentence), 3)]
 
-# %% ../nbs/08_evaluate.ipynb #dd286e49
+# %% ../nbs/08_evaluate.ipynb #6daaece4
 SPOILT_KINDS = ('shuffle', 'loop', 'swap')
 
-# %% ../nbs/08_evaluate.ipynb #739bc3fd
+# %% ../nbs/08_evaluate.ipynb #3314cb92
 def spoil(
     sentence: str,
     kind: str,  # of `SPOILT_KINDS`
@@ -155,7 +155,7 @@ def corrupt(
     "What a sentence is not: spoilt in one of the three ways, by chance."
     return spoil(sentence, rng.choice(SPOILT_KINDS), foreign_sentences, rng)
 
-# %% ../nbs/08_evaluate.ipynb #fd11f6eb
+# %% ../nbs/08_evaluate.ipynb #7b332aa8
 def labelled_sentences(
     reviews: pd.DataFrame,  # columns text, label
 ) -> list[tuple]:  # pairs of a sentence and a label
@@ -166,7 +166,7 @@ def labelled_sentences(
             labelled.append((sentence, label))
     return labelled
 
-# %% ../nbs/08_evaluate.ipynb #27dac1f6
+# %% ../nbs/08_evaluate.ipynb #0d33563c
 def fit_praise_model(
     labelled: list[tuple],  # of `labelled_sentences`
 ):  # a pipeline of scikit-learn: texts -> probabilities
@@ -212,7 +212,7 @@ class Judge:
         whole_texts = [prompt + response for prompt, response in zip(prompts, responses)]
         return self.praise(responses)*self.fluency(whole_texts)
 
-# %% ../nbs/08_evaluate.ipynb #b8b1f34f
+# %% ../nbs/08_evaluate.ipynb #4f457c1c
 @patch
 def features(self: Judge,
     text: str,
@@ -225,7 +225,7 @@ def features(self: Judge,
     distinct_pairs = len(set(pairs))/max(1, len(pairs))
     return [mean_logprob, distinct_words, distinct_pairs, math.log(1 + len(words))]
 
-# %% ../nbs/08_evaluate.ipynb #1cb2b057
+# %% ../nbs/08_evaluate.ipynb #cf690e6b
 @patch
 def learn_fluency(self: Judge,
     sentences: list[str],
@@ -244,7 +244,7 @@ def learn_fluency(self: Judge,
     self.fluency_model = make_pipeline(StandardScaler(), LogisticRegression())
     self.fluency_model.fit(features, is_sentence)
 
-# %% ../nbs/08_evaluate.ipynb #74f0e20d
+# %% ../nbs/08_evaluate.ipynb #09431610
 @patch
 def fluency(self: Judge,
     texts: list[str],
@@ -253,7 +253,7 @@ def fluency(self: Judge,
     features = [self.features(text) for text in texts]
     return self.fluency_model.predict_proba(features)[:, 1]
 
-# %% ../nbs/08_evaluate.ipynb #15720326
+# %% ../nbs/08_evaluate.ipynb #64448cbd
 @patch
 def praise(self: Judge,
     texts: list[str],
@@ -308,7 +308,7 @@ def distinct_n(
         grams += ngrams(text.split(), n)
     return len(set(grams))/max(1, len(grams))
 
-# %% ../nbs/08_evaluate.ipynb #356dcc7d
+# %% ../nbs/08_evaluate.ipynb #f1d4f891
 def phrase_shares(
     texts: list[str],
     n: int,  # words in a phrase
@@ -334,7 +334,7 @@ def overused(
     by_growth = growth.sort_values(ascending=False, kind='stable').index
     return table.loc[by_growth][:top]
 
-# %% ../nbs/08_evaluate.ipynb #f8af387a
+# %% ../nbs/08_evaluate.ipynb #52951cde
 @torch.no_grad()
 def measure_rollout(
     agent: Agent,
@@ -433,7 +433,7 @@ def prefers(
         return np.sign(gap)*(np.abs(gap) > margin)
     return prefer
 
-# %% ../nbs/08_evaluate.ipynb #d3edd749
+# %% ../nbs/08_evaluate.ipynb #a3350ccb
 def agent_figures(
     name: str,  # set behind each figure
     table: pd.DataFrame,  # of `measure`
@@ -445,7 +445,7 @@ def agent_figures(
             figures[f'{column}_{name}_interval'] = bootstrap(table[column])
     return figures
 
-# %% ../nbs/08_evaluate.ipynb #4626200c
+# %% ../nbs/08_evaluate.ipynb #fba4d0c5
 def meeting_figures(
     ours: str,  # names of two agents
     theirs: str,
@@ -483,10 +483,10 @@ def evaluate(
             figures |= meeting_figures(ours, theirs, tables, judge)
     return tables, figures
 
-# %% ../nbs/08_evaluate.ipynb #b17d093e
+# %% ../nbs/08_evaluate.ipynb #ccc9e8e3
 RUN_FIELDS = {'group': str, 'name': str, 'seed': int, 'rated_sentences': int, 'points': list}
 
-# %% ../nbs/08_evaluate.ipynb #3a24b121
+# %% ../nbs/08_evaluate.ipynb #ccc7d5b7
 def is_run(
     run,  # what a line of JSON holds
 ) -> bool:
@@ -595,7 +595,7 @@ def study_points(
             rows.append(about | point)
     return pd.DataFrame(rows)
 
-# %% ../nbs/08_evaluate.ipynb #fad9843b
+# %% ../nbs/08_evaluate.ipynb #40553c3d
 def error_bars(
     values: pd.Series,
 ) -> list:  # how far below and above the mean, as `errorbar` wants them
@@ -603,7 +603,7 @@ def error_bars(
     mean = values.mean()
     return [[mean - values.min()], [values.max() - mean]]
 
-# %% ../nbs/08_evaluate.ipynb #a1a77266
+# %% ../nbs/08_evaluate.ipynb #71dabd1c
 def draw_beta(
     ax,
     name: str,  # of a variant, such as 'beta 0.08'
@@ -620,7 +620,7 @@ def draw_beta(
         last.kl.mean(), last[column].mean(), xerr=error_bars(last.kl),
         yerr=error_bars(last[column]), marker='o', color=color, capsize=3, ls='none', label=label)
 
-# %% ../nbs/08_evaluate.ipynb #392e53f4
+# %% ../nbs/08_evaluate.ipynb #a05d4bd8
 def draw_best_of_n(
     ax,
     points: pd.DataFrame,  # of `study_points`: the group 'best of n'
@@ -633,7 +633,7 @@ def draw_best_of_n(
     ax.plot(mean.kl, mean[column], 's-', ms=4, color='black', label=label)
     ax.plot(mean.bound, mean[column], ':', color='black', label='the same at log n − (n−1)/n')
 
-# %% ../nbs/08_evaluate.ipynb #770daf7e
+# %% ../nbs/08_evaluate.ipynb #65e233d3
 def label_frontier(
     ax,
     column: str,  # 'gold' or 'score'
