@@ -13,7 +13,6 @@ __all__ = ['SPOILT_KINDS', 'RUN_FIELDS', 'split_sentences', 'split_words', 'ngra
            'draw_best_of_n', 'label_frontier', 'draw_frontier', 'fit_overoptimisation']
 
 # %% ../nbs/08_evaluate.ipynb #91743051
-import json
 import math
 import random
 import re
