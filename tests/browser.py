@@ -22,11 +22,14 @@ def chromium_page():
         page.set_default_timeout(60_000)
         page.asked, page.dialogs = [], []
 
-        def dismiss(dialog):
+        def answer(dialog):
+            if dialog.type == 'beforeunload':  # JupyterLab's own question when a page is left
+                dialog.accept()
+                return
             page.dialogs.append(dialog.message)
             dialog.dismiss()
 
         page.on('request', lambda request: page.asked.append(request.url))
-        page.on('dialog', dismiss)
+        page.on('dialog', answer)
         yield page
         browser.close()
