@@ -17,6 +17,7 @@ from traitlets.config import Config
 
 CELLS = 10  # that a notebook goes on for after the changed one,
 SECONDS = 60  # unless these are over
+STOPWATCH = 'time_fastest'  # a cell that measures time proves nothing where others are at work
 
 
 @dataclass
@@ -62,6 +63,8 @@ def run_cell(shell, source):
     "The error that a cell raises, or None."
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         result = shell.run_cell(source)
+    if STOPWATCH in source:
+        return None
     return result.error_in_exec or result.error_before_exec
 
 
