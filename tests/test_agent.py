@@ -59,6 +59,16 @@ def test_masked_tokens_are_not_read():
     assert (dists - unmasked)[padded].abs().max() > 0.05
 
 
+def test_a_token_that_the_mask_leaves_out_within_a_text_is_not_read():
+    model = decided_gpt2()
+    mask = torch.tensor([[1, 1, 0, 1, 1]])
+    tokens = torch.tensor([[20, 21, 22, 23, 24]])
+    dists, states = score_tokens(model, tokens, mask, 1)
+    without, same_states = score_tokens(model, tokens[mask == 1][None], mask[mask == 1][None], 1)
+    close(dists, without)
+    close(states, same_states)
+
+
 def test_sampling_follows_the_distribution_that_is_scored():
     agent, n = Agent(decided_gpt2(seed=4)), 4000
     torch.manual_seed(0)
