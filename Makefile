@@ -30,8 +30,9 @@ test: ratings ## the main job, every notebook (they take its steps one and two o
 learn: ratings ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb
 
-check: $(VENV)/ready ## modules match notebooks, notebooks are clean, README matches index.ipynb
+check: $(VENV)/ready ## modules match notebooks, notebooks are clean, README matches index.ipynb, code keeps its form
 	$(BIN)/python .ci/check.py
+	$(BIN)/python .ci/form.py
 
 readme: $(VENV)/ready ## write README.md from nbs/index.ipynb
 	$(BIN)/python .ci/readme.py

@@ -1,7 +1,11 @@
-"TRL's RLOO on a workload of bench.py: `python trl_rloo.py FOLDER RESULT SETTINGS`, in the environment of requirements-rloo.txt."
-import json, sys, tempfile
-from common import Stopwatch, load_workload
+"""TRL's RLOO on a workload of bench.py: `python trl_rloo.py FOLDER RESULT SETTINGS`, in the
+environment of requirements-rloo.txt."""
+import json
+import sys
+import tempfile
+
 import torch
+from common import Stopwatch, load_workload, trl_settings
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import RLOOConfig, RLOOTrainer
@@ -9,36 +13,84 @@ from trl import RLOOConfig, RLOOTrainer
 GENERATIONS = 4  # responses to each prompt, which are each other's baseline
 
 
+class Scorer:
+    "`reward` is the function that RLOO calls; it notes the responses and their mean score."
+    def __init__(self, tokenizer, reward_model, device, watch, s):
+        self.tokenizer = tokenizer
+        self.reward_model = reward_model.eval().to(device)
+        self.device = device
+        self.watch = watch
+        self.s = s
+
+    def pad_left(self, rows):
+        "Tokens and mask, (B, T) each."
+        T = max(len(ids) for ids in rows)
+        tokens = [[self.tokenizer.pad_token_id]*(T - len(ids)) + ids for ids in rows]
+        mask = [[0]*(T - len(ids)) + [1]*len(ids) for ids in rows]
+        return torch.tensor(tokens, device=self.device), torch.tensor(mask, device=self.device)
+
+    def score(self, rows):
+        tokens, mask = self.pad_left(rows)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        out = self.reward_model.trunk(
+            input_ids=tokens, attention_mask=mask, position_ids=positions)
+        return self.reward_model.score(out.last_hidden_state[:, -1])[:, 0]  # (B,)
+
+    def note(self, prompt_ids, completion_ids, scores):
+        "Prompts padded on the left, responses on the right, as our own rollouts are."
+        P, R, pad = self.s['prompt_length'], self.s['response_length'], self.tokenizer.pad_token_id
+        rows = [([pad]*P + ids)[-P:] + response + [pad]*(R - len(response))
+                for ids, response in zip(prompt_ids, completion_ids)]
+        self.watch.responses.append(torch.tensor(rows))
+        self.figures = {'score_mean': scores.mean().item()}
+
+    @torch.no_grad()
+    def reward(self, prompts, completion_ids, **_):
+        prompt_ids = [self.tokenizer(prompt)['input_ids'] for prompt in prompts]
+        rows = [ids + response for ids, response in zip(prompt_ids, completion_ids)]
+        eos = self.tokenizer.eos_token_id
+        cut_off = torch.tensor([eos not in ids for ids in completion_ids], device=self.device)
+        scores = self.score(rows) - 1.0*cut_off
+        self.note(prompt_ids, completion_ids, scores)
+        return scores.tolist()
+
+
+class CountUpdates(TrainerCallback):
+    "All steps on one batch of responses are an update."
+    def __init__(self, scorer, watch, steps):
+        self.scorer = scorer
+        self.watch = watch
+        self.steps = steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self.steps == 0:
+            self.watch.update_done(**self.scorer.figures)
+
+
+def make_config(s, out):
+    return RLOOConfig(
+        per_device_train_batch_size=s['batch_size']//s['minibatches'],
+        steps_per_generation=s['minibatches'],
+        num_iterations=s['epochs'],
+        max_steps=s['updates']*s['epochs']*s['minibatches'],
+        num_generations=GENERATIONS,
+        max_completion_length=s['response_length'],
+        beta=s['beta'],
+        **trl_settings(s, out))
+
+
 def main(folder, result, settings):
     s = json.loads(settings)
     policy, tokenizer, reward_model, prompts = load_workload(folder, s['seed'], s['attention'])
-    reward_model.eval()
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts]
+    rows = Dataset.from_list([{'prompt': text} for text in texts])
     watch = Stopwatch(s['device'])
-
-    @torch.no_grad()
-    def score(prompts, completion_ids, **_):
-        rows = [tokenizer(prompt)['input_ids'] + ids for prompt, ids in zip(prompts, completion_ids)]
-        T = max(map(len, rows))
-        tokens, mask = (torch.tensor([[pad]*(T - len(ids)) + x for ids, x in zip(rows, each)], device=policy.device) for pad, each in ((tokenizer.pad_token_id, rows), (0, [[1]*len(ids) for ids in rows])))
-        hidden = reward_model.to(policy.device).trunk(input_ids=tokens, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).last_hidden_state[:, -1]
-        scores = reward_model.score(hidden)[:, 0] - torch.tensor([tokenizer.eos_token_id not in ids for ids in completion_ids], device=policy.device)*1.0
-        P, R, pad = s['prompt_length'], s['response_length'], tokenizer.pad_token_id
-        prompt_ids = [([pad]*P + tokenizer(prompt)['input_ids'])[-P:] for prompt in prompts]
-        watch.responses.append(torch.tensor([x + ids + [pad]*(R - len(ids)) for x, ids in zip(prompt_ids, completion_ids)]))
-        watch.figures = {'score_mean': scores.mean().item()}
-        return scores.tolist()
-
-    class Done(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step % (s['epochs']*s['minibatches']) == 0: watch.update_done(**watch.figures)
-
+    device = torch.device(s['device'])
+    scorer = Scorer(tokenizer, reward_model, device, watch, s)
+    callback = CountUpdates(scorer, watch, s['epochs']*s['minibatches'])
     with tempfile.TemporaryDirectory() as out:
-        args = RLOOConfig(output_dir=out, per_device_train_batch_size=s['batch_size']//s['minibatches'], gradient_accumulation_steps=1, steps_per_generation=s['minibatches'], num_iterations=s['epochs'],
-                          num_generations=GENERATIONS, max_steps=s['updates']*s['epochs']*s['minibatches'], max_completion_length=s['response_length'], temperature=s['temperature'], beta=s['beta'],
-                          learning_rate=s['learning_rate'], weight_decay=0.0, adam_epsilon=1e-5, gradient_checkpointing=False, bf16=s['bf16'], use_cpu=s['device'] == 'cpu', report_to='none',
-                          save_strategy='no', logging_strategy='no', disable_tqdm=True, seed=s['seed'])
-        trainer = RLOOTrainer(policy, score, args, Dataset.from_list([{'prompt': text} for text in texts]), processing_class=tokenizer, callbacks=[Done()])
+        trainer = RLOOTrainer(policy, scorer.reward, make_config(s, out), rows,
+                              processing_class=tokenizer, callbacks=[callback])
         trainer._generate = watch.timed('generate', trainer._generate)
         watch.start()
         trainer.train()
@@ -46,4 +98,5 @@ def main(folder, result, settings):
     watch.write(result, s)
 
 
-if __name__ == '__main__': main(*sys.argv[1:])
+if __name__ == '__main__':
+    main(*sys.argv[1:])

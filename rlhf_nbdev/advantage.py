@@ -1,4 +1,4 @@
-"""One score arrives at the end of a response. Here it becomes a number for every token: did this token turn out better or worse than expected?
+"""One score for a whole response becomes an advantage for each of its tokens.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/advantage.html.md"""
 
@@ -23,7 +23,9 @@ def kl_k1(
     logprobs: torch.Tensor,  # (B, R) of the policy that sampled
     ref_logprobs: torch.Tensor,  # (B, R) of the reference
 ) -> torch.Tensor:  # (B, R)
-    "Each token's own estimate of KL(policy ‖ reference): unbiased, and of either sign (Schulman 2020, k1)."
+    """Each token's own estimate of KL(policy ‖ reference): unbiased, and of either sign.
+
+    Schulman 2020, k1."""
     return logprobs - ref_logprobs
 
 # %% ../nbs/05_advantage.ipynb #f0ab17ef
@@ -31,7 +33,9 @@ def kl_k3(
     logprobs: torch.Tensor,  # (B, R) of the policy that sampled
     ref_logprobs: torch.Tensor,  # (B, R) of the reference
 ) -> torch.Tensor:  # (B, R)
-    "The same expectation, never negative, less noisy while the two are close: what is plotted (Schulman 2020, k3)."
+    """The same expectation, never negative, less noisy while the two are close: what is plotted.
+
+    Schulman 2020, k3."""
     log_ratio = ref_logprobs - logprobs
     return log_ratio.exp() - 1 - log_ratio
 
@@ -43,8 +47,10 @@ def shape_rewards(
     response_mask: torch.Tensor,  # (B, R)
     beta: float = 0.05,  # weight of the KL penalty
 ) -> torch.Tensor:  # (B, R), zero on padding
-    "A KL penalty on every token, and the score on the last one (Ziegler et al. 2019, equation 2)."
-    is_last = response_mask.cumsum(1) == response_mask.sum(1, keepdim=True)  # (B, R); true on the padding behind it too, wiped below
+    """A KL penalty on every token, and the score on the last one.
+
+    Ziegler et al. 2019, equation 2."""
+    is_last = response_mask.cumsum(1) == response_mask.sum(1, keepdim=True)  # (B, R)
     rewards = scores[:, None]*is_last - beta*kl_k1(logprobs, ref_logprobs)
     return rewards.masked_fill(response_mask == 0, 0)
 
@@ -55,12 +61,16 @@ def compute_advantage_and_return(
     mask: torch.Tensor,  # (B, R): 1 up to and including the last response token
     gamma: float = 1.0,  # discount
     lam: float = 0.95,  # λ: 0 trusts the values alone, 1 the rewards alone
-) -> tuple[torch.Tensor, torch.Tensor]:  # advantages and returns, (B, R) each, not whitened, zero on padding
-    "Generalised advantage estimation (Schulman et al. 2015, equation 16); nothing follows the last token."
-    rewards, values = rewards.masked_fill(mask == 0, 0), values.masked_fill(mask == 0, 0)
+) -> tuple[torch.Tensor, torch.Tensor]:  # advantages, returns: (B, R), not whitened, 0 on padding
+    """Generalised advantage estimation; nothing follows the last token.
+
+    Schulman et al. 2015, equation 16."""
+    rewards = rewards.masked_fill(mask == 0, 0)
+    values = values.masked_fill(mask == 0, 0)
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
     deltas = rewards + gamma*next_values - values  # (B, R)
-    advantages, running = torch.zeros_like(deltas), torch.zeros_like(deltas[:, 0])
+    advantages = torch.zeros_like(deltas)
+    running = torch.zeros_like(deltas[:, 0])       # (B,) the advantage one token further
     for t in reversed(range(deltas.shape[1])):
         running = deltas[:, t] + gamma*lam*running
         advantages[:, t] = running
@@ -71,6 +81,6 @@ def whiten(
     x: torch.Tensor,  # (B, R)
     mask: torch.Tensor,  # (B, R)
 ) -> torch.Tensor:  # (B, R): mean 0 and variance 1 over the mask, zero on padding
-    "Shift and scale over the tokens that count; the variance divides by their number, not by one less."
+    "Shift and scale over the N tokens that count; the variance divides by N, not by N − 1."
     centred = (x - masked_mean(x, mask)).masked_fill(mask == 0, 0)
     return centred*torch.rsqrt(masked_mean(centred**2, mask) + 1e-8)

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import re
+import time
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -249,15 +250,26 @@ def test_tables_in_a_notebook_show_text(notebook):
     assert dollars in shown and '<script>window.ran = 1</script>' in shown
 
 
+def boxes_of(panel):
+    "Prompt, left and right, as a person sees them."
+    return [box.inner_text() for box in panel.locator('.widget-html-content').all()][1:4]
+
+
+def shows(panel, text):
+    "Are prompt and both sides this text? The boxes change one after another, within moments."
+    prompt, left, right = boxes_of(panel)
+    sides = {left[:1]: left[1:], right[:1]: right[1:]}
+    return (same_words(prompt, f'{printable(text)} …') and sides.keys() == {'a', 'b'}
+            and all(same_words(side, printable(text)) for side in sides.values()))
+
+
 def test_the_panel_in_a_notebook_shows_text(notebook):
     _, panel = notebook
     for done, text in enumerate(NOTEBOOK_TEXTS, 1):
-        boxes = panel.locator('.widget-html-content').all()
-        prompt, left, right = [box.inner_text() for box in boxes][1:4]
-        assert same_words(prompt, f'{printable(text)} …')
-        assert {left[:1], right[:1]} == {'a', 'b'}
-        for box in (left, right):
-            assert same_words(box[1:], printable(text)), f'{text!r} is shown as {box!r}'
+        patience = time.monotonic() + 10
+        while not shows(panel, text) and time.monotonic() < patience:
+            time.sleep(0.1)
+        assert shows(panel, text), f'{text!r} is shown as {boxes_of(panel)!r}'
         assert panel.locator(MARKUP).count() == 0
         panel.get_by_role('button', name='skip').click()
         panel.get_by_text(f'{done} of {len(NOTEBOOK_TEXTS)}', exact=True).wait_for()
