@@ -1,14 +1,19 @@
 """Stage two, for what survived the fast tests: the notebook notices, or nobody.
 
 The notebook runs up to the cell that defines the function; a fork goes on with the changed cell in
-place of the cell, to the asserts after it."""
+place of the cell, to the asserts after it. Forks of one notebook take turns, since they share its
+temporary files, which are put back after each; several notebooks run at once."""
 import ast
 import io
 import json
 import os
+import shutil
+import tempfile
 import time
+from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 
 from forks import in_forks
 from functions import ROOT
@@ -95,20 +100,34 @@ def changed_source(cell, mutant):
     return ast.unparse(tree)
 
 
-def try_mutants(shell, cell, following, mutants, workers):
+class Turns:
+    "Work in one fork after another, each of which finds the temporary files as they are now."
+    def __init__(self):
+        self.files = Path(tempfile.tempdir)
+        self.backup = self.files.with_name(f'{self.files.name}-backup')
+        self.copy(self.files, self.backup)
+
+    def copy(self, source, target):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, symlinks=True)
+
+    def take(self, work, seconds):
+        "What a piece of work returns, or a text, as of `in_forks`."
+        _, result = next(in_forks([None], lambda _: work(), lambda _: seconds))
+        self.copy(self.backup, self.files)
+        return result
+
+
+def try_mutants(shell, cell, following, mutants):
     "Mark the mutants of a cell that it, or a cell after it, notices. False: it fails as it is."
-    def go_on_as_it_is(_):
-        return go_on(shell, cell, cell.source, following)
-
-    def work(mutant):
-        return go_on(shell, cell, changed_source(cell, mutant), following)
-
-    _, base = next(in_forks([None], go_on_as_it_is, lambda _: 600))
+    turns = Turns()
+    base = turns.take(lambda: go_on(shell, cell, cell.source, following), 600)
     if not isinstance(base, dict) or 'seconds' not in base:
         print(f'fails as it is, after cell {cell.number}: {base}', flush=True)
         return False
-    limit = 20 + 3*base['seconds']
-    for mutant, result in in_forks(mutants, work, lambda _: limit, workers):
+    for mutant in mutants:
+        source = changed_source(cell, mutant)
+        result = turns.take(lambda: go_on(shell, cell, source, following), 20 + 3*base['seconds'])
         if isinstance(result, dict):
             mutant.noticed = result.get('noticed', '')
         elif result in ('time limit', 'died'):
@@ -118,8 +137,8 @@ def try_mutants(shell, cell, following, mutants, workers):
     return True
 
 
-def run_notebook(module, mutants, workers):
-    "In a fork: what each mutant of a module is noticed by in its notebook, in their order."
+def run_notebook(module, mutants):
+    "What each mutant of a module is noticed by in its notebook, in their order."
     path, shell = notebook_of(module), quiet_shell()
     print(f'{path.name}: {len(mutants)} that no fast test noticed', flush=True)
     os.chdir(path.parent)
@@ -130,29 +149,38 @@ def run_notebook(module, mutants, workers):
             break
         own = [mutant for mutant in mutants if mutant.function.cell == cell.id]
         waiting.discard(cell.id)
-        if own and not try_mutants(shell, cell, cells[position + 1:], own, workers):
+        if own and not try_mutants(shell, cell, cells[position + 1:], own):
             break
         error = run_cell(shell, cell.source)
         if error:
-            print(f'fails as it is, in cell {cell.number}: {error!r}', flush=True)
+            print(f'{path.name} fails as it is, in cell {cell.number}: {error!r}', flush=True)
             break
     return [mutant.noticed for mutant in mutants]
 
 
+def run_notebook_apart(module, mutants):
+    "`run_notebook`, with a folder of its own for temporary files."
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder)/'files'
+        files.mkdir()
+        tempfile.tempdir = os.environ['TMPDIR'] = str(files)
+        return run_notebook(module, mutants)
+
+
 def run_lessons(mutants, workers):
     "Mark the mutants that a notebook notices, of those that no fast test did."
-    for module in dict.fromkeys(mutant.function.module for mutant in mutants):
-        alive = [m for m in mutants if m.function.module == module and not m.noticed]
+    alive = defaultdict(list)
+    for mutant in mutants:
+        if not mutant.noticed:
+            alive[mutant.function.module].append(mutant)
 
-        def work(_):
-            return run_notebook(module, alive, workers)
+    def work(module):
+        return run_notebook_apart(module, alive[module])
 
-        if not alive:
-            continue
-        _, results = next(in_forks([None], work, lambda _: 3600, quiet=False))
+    for module, results in in_forks(alive, work, lambda _: 7200, workers, quiet=False):
         if isinstance(results, str):
             print(f'{module}: {results}', flush=True)
             continue
-        for mutant, noticed in zip(alive, results):
+        for mutant, noticed in zip(alive[module], results):
             mutant.noticed = noticed
             mutant.stage = 'lesson' if noticed else ''
