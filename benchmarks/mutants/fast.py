@@ -11,7 +11,7 @@ from forks import in_forks
 from functions import PACKAGE, ROOT, code_of, module_of
 
 FAST = [
-    'packing', 'speed', 'agent', 'models', 'ppo', 'loop', 'stages', 'sft', 'ratings', 'reward',
+    'files', 'packing', 'speed', 'agent', 'models', 'ppo', 'loop', 'stages', 'sft', 'ratings', 'reward',
     'dataset', 'evaluate', 'feedback', 'pretrain', 'study', 'gradients', 'properties', 'parity',
     'formulas']
 
