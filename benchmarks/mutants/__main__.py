@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from classic import classic_mutants
-from equivalent import as_entry, homeless, is_equivalent, key_of, read_entries, stale
+from equivalent import as_entry, find_meant, key_of, read_entries, with_keys
 from fast import run_fast_tests
 from functions import ROOT, all_modules, functions_of, is_left_out, left_out
 from lessons import run_lessons
@@ -55,25 +55,20 @@ def chosen_modules(only):
     return [m for m in modules if not only or m in only or m.split('.')[0] in only]
 
 
-def check_lists(functions, entries):
-    "Print what stands in a list and fits nothing any more. Returns the homeless keys."
-    patterns = left_out()
-    for pattern in patterns:
+def check_left_out(functions):
+    "Say which patterns fit no function any more."
+    for pattern in left_out():
         if not any(is_left_out(function.name, [pattern]) for function in functions):
             print(f'left_out.json: no function is called {pattern}')
-    homeless_keys = homeless(entries, functions)
-    for key in stale(homeless_keys, functions):
-        print(f'equivalent.json: no mutant has the key {key}')
-    return homeless_keys
 
 
-def generated_mutants(functions, limit, entries, homeless_keys):
+def generated_mutants(functions, limit, equivalent):
     "The mutants of all functions that are not left out, without those that are equivalent."
     patterns = left_out()
     for function in functions:
         if not is_left_out(function.name, patterns):
             for mutant in mutants_of(function, limit):
-                if not is_equivalent(mutant, entries, homeless_keys):
+                if (mutant.name, mutant.difference) not in equivalent:
                     yield mutant
 
 
@@ -82,9 +77,9 @@ def find_mutants(args, modules, functions):
     chosen = [function for function in functions if function.module in modules]
     mutants = list(classic_mutants(chosen))
     if not args.classic:
-        entries = read_entries()
-        homeless_keys = check_lists(functions, entries)
-        mutants += generated_mutants(chosen, args.limit, entries, homeless_keys)
+        check_left_out(functions)
+        equivalent = find_meant(read_entries(), functions)
+        mutants += generated_mutants(chosen, args.limit, equivalent)
     if args.again:
         rows = [json.loads(line) for line in args.again.read_text().splitlines()]
         alive = {(row['function'], row['difference']) for row in rows if not row['noticed']}
@@ -93,10 +88,9 @@ def find_mutants(args, modules, functions):
 
 
 def explain(keys, functions):
-    for function in functions:
-        for mutant in mutants_of(function):
-            if key_of(mutant) in keys:
-                print(as_entry(mutant))
+    for mutants in with_keys(keys, functions).values():
+        for mutant in mutants:
+            print(as_entry(mutant))
 
 
 def write_results(path, mutants):

@@ -4,6 +4,7 @@ The shape has no names, so it stays the same when something is renamed, moved or
 import ast
 import hashlib
 import json
+from collections import defaultdict
 
 from functions import HERE
 from mutants import mutants_of
@@ -57,33 +58,47 @@ def read_entries():
     return json.loads((HERE/'equivalent.json').read_text(encoding='utf-8'))
 
 
-def homeless(entries, functions):
-    """The keys of entries whose function has no such mutant any more: renamed, moved, or cut.
-
-    These hold wherever they fit; the others hold in their function only."""
-    by_name = {function.name: function for function in functions}
-    keys = set()
-    for entry in entries:
-        home = by_name.get(entry['function'])
-        at_home = {key_of(mutant) for mutant in mutants_of(home)} if home else set()
-        if entry['key'] not in at_home:
-            keys.add(entry['key'])
-    return keys
-
-
-def is_equivalent(mutant, entries, homeless_keys):
-    key = key_of(mutant)
-    own = [entry for entry in entries if entry['key'] == key]
-    return key in homeless_keys or any(entry['function'] == mutant.name for entry in own)
-
-
-def stale(homeless_keys, functions):
-    "Those of the keys that no mutant of the package has."
-    missing = set(homeless_keys)
+def with_keys(keys, functions):
+    "The mutants that have one of these keys, by key."
+    found = defaultdict(list)
     for function in functions:
-        if missing:
-            missing -= {key_of(mutant) for mutant in mutants_of(function)}
-    return missing
+        for mutant in mutants_of(function):
+            key = key_of(mutant)
+            if key in keys:
+                found[key].append(mutant)
+    return found
+
+
+def meant(entry, candidates):
+    "Of the mutants with an entry's key the one that it speaks of, or None. One alone is it."
+    if len(candidates) == 1:
+        return candidates[0]
+    same = [mutant for mutant in candidates if mutant.difference == entry['difference']]
+    return same[0] if same else None
+
+
+def find_meant(entries, functions):
+    """The mutant of each entry: pairs of function and difference. Says which have none.
+
+    An entry is at home in the function that it names. If there is no such mutant, since the
+    function was renamed or cut or the statement has moved, it may be anywhere."""
+    by_name = {function.name: function for function in functions}
+    pairs, moved = set(), []
+    for entry in entries:
+        home = [by_name[entry['function']]] if entry['function'] in by_name else []
+        mutant = meant(entry, with_keys({entry['key']}, home)[entry['key']])
+        if mutant:
+            pairs.add((mutant.name, mutant.difference))
+        else:
+            moved.append(entry)
+    anywhere = with_keys({entry['key'] for entry in moved}, functions if moved else [])
+    for entry in moved:
+        mutant = meant(entry, anywhere[entry['key']])
+        place = f'belongs to {mutant.name} now' if mutant else 'fits no mutant'
+        print(f"equivalent.json: {entry['key']} of {entry['function']} {place}")
+        if mutant:
+            pairs.add((mutant.name, mutant.difference))
+    return pairs
 
 
 def as_entry(mutant):
