@@ -5,6 +5,21 @@ import torch
 from rlhf_nbdev.tools import files
 
 
+def test_a_folder_is_synced_with_all_in_it_whatever_kind_its_path_is(tmp_path, monkeypatch):
+    (tmp_path/'a'/'b').mkdir(parents=True)
+    (tmp_path/'a'/'b'/'c').write_text('x')
+    opened, plain_open = [], files.os.open
+
+    def noting_open(path, how):
+        opened.append(path)
+        return plain_open(path, how)
+
+    monkeypatch.setattr(files.os, 'open', noting_open)
+    files.sync(str(tmp_path/'a'))
+    inside = {tmp_path/'a', tmp_path/'a'/'b', tmp_path/'a'/'b'/'c'}
+    assert set(opened) == inside | {tmp_path}
+
+
 def test_lines_are_read_with_their_numbers_and_blank_ones_left_out():
     data = b'\xef\xbb\xbf{"a": 1}\n\n  \t\r\nno json\n2'
     assert list(files.json_lines(data)) == [(1, {'a': 1}), (4, None), (5, 2)]

@@ -125,6 +125,20 @@ def test_a_tokenizer_that_breaks_in_use_is_refused(monkeypatch, tmp_path):
         models.load_tokenizer(tmp_path)
 
 
+def test_a_tokenizer_must_not_have_more_tokens_than_the_model(monkeypatch, tmp_path):
+    tiny_gpt2(vocab=64).save_pretrained(tmp_path)
+
+    def load_with(vocabulary):
+        tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary)
+        monkeypatch.setattr(models, 'load_tokenizer', lambda source, local: tokenizer)
+        return load_model(str(tmp_path))[1]
+
+    assert load_with({}).get_vocab() == {}
+    assert load_with({'a': 3, 'b': 63}).get_vocab() == {'a': 3, 'b': 63}
+    with pytest.raises(ValueError, match='a token 64, the model only 64'):
+        load_with({'a': 3, 'b': 64})
+
+
 def test_a_tokenizer_without_a_pad_token_pads_with_eos(tmp_path):
     tokenizer = tiny_tokenizer()
     own = tokenizer.pad_token
