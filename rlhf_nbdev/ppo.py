@@ -55,7 +55,7 @@ def compute_loss(
         'loss/policy': policy_loss.item(),
         'loss/value': value_loss.item(),
         'ppo/ratio': masked_mean(ratio, mask).item(),
-        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),
+        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),  # old sampled
         'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask).item(),
     }
 

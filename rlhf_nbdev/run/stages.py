@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..dataset import shuffle_key
+from ..dataset import IMDBDataset, shuffle_key
 from ..ppo import RLHFConfig, option
 from rlhf_nbdev.reward import (
     LabelPairs,
@@ -354,8 +354,8 @@ def first_two_steps(
     run, config = RunConfig(rated_sentences=rated_sentences, device='cpu'), RLHFConfig(seed=seed)
     base_model, tokenizer = load_model(run.model)
     model, _, _ = fine_tune(run, config, base_model, tokenizer)
-    ratings = find_ratings(run)
-    if ratings is None:
-        raise FileNotFoundError('the study needs the human ratings: run `rlhf-ratings`')
-    reward_model, _, _ = fit_reward_model(run, config, model, tokenizer, ratings, None)
+    ratings, data = find_ratings(run), None
+    if ratings is None:  # labels have to do
+        data = {split: IMDBDataset(tokenizer, split) for split in ('train', 'held_out')}
+    reward_model, _, _ = fit_reward_model(run, config, model, tokenizer, ratings, data)
     return model, tokenizer, reward_model

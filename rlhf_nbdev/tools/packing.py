@@ -152,7 +152,7 @@ class StaticSteps:
         compiled: bool = True,  # False: the same, step by step in Python
     ):
         self.model, self.response_length = model, response_length
-        self.shape = None  # (B, P) of the batch that the cache is for
+        self.shape = self.cache = None  # (B, P) of the batch, and its keys and values
         self.step = self.ask
         if compiled:
             self.step = torch.compile(self.ask, mode='reduce-overhead', dynamic=False)
