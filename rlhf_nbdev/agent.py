@@ -183,7 +183,7 @@ def generate(self: Agent,
     response_length: int = 24,  # R, at most; shorter if every row has ended
     temperature: float = 1.0,  # of the distribution sampled from, and scored
     do_sample: bool = True,  # False: always the likeliest token
-    model=None,  # asked in place of `self.model`, such as `StaticSteps` of it
+    model=None,  # asked in place of `self.model`: a stand-in that is faster, see Packing
 ) -> Rollout:
     """Sample a response to each prompt, keeping log-probs and values on the way.
 
