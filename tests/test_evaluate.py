@@ -391,6 +391,20 @@ def test_without_a_judge_what_needs_one_is_left_out(evaluated):
 
 # who wins
 
+def test_a_meeting_is_won_by_the_better_answers():
+    def count_letters(prompts, texts):
+        return np.array([len(text) for text in texts])
+
+    tables = {
+        'ours': pd.DataFrame({'prompt': list('pqrs'), 'response': ['aa', 'aa', 'aa', 'a']}),
+        'theirs': pd.DataFrame({'prompt': list('pqrs'), 'response': ['a', 'a', 'a', 'b']}),
+    }
+    figures = evaluate.meeting_figures('ours', 'theirs', tables, count_letters)
+    assert figures == {
+        'win_rate_ours_theirs': 0.875, 'ties_ours_theirs': 0.25,
+        'win_rate_ours_theirs_interval': evaluate.bootstrap([1, 1, 1, 0.5])}
+
+
 def test_intervals_have_the_width_of_the_normal_distribution():
     x = np.random.default_rng(0).normal(5, 2, 400)
     standard_error = x.std()/20
@@ -500,6 +514,18 @@ def test_a_study_is_read_from_its_file(tmp_path):
     path.write_text(json.dumps(RUN, ensure_ascii=False) + '\n')
     assert evaluate.read_study(path) == [RUN]
     assert len(evaluate.read_study()) > 9
+
+
+@pytest.mark.parametrize('line', [
+    [], {}, RUN | {'seed': '0'}, RUN | {'points': {}}, RUN | {'points': [{}, 1]},
+    {key: RUN[key] for key in ('group', 'name', 'seed', 'points')},
+])
+def test_a_line_that_is_no_run_is_named(line, tmp_path):
+    assert not evaluate.is_run(line)
+    path = tmp_path/'study.jsonl'
+    path.write_text(json.dumps(RUN) + '\n\n' + json.dumps(line))
+    with pytest.raises(ValueError, match='line 3: not a run'):
+        evaluate.read_study(path)
 
 
 def test_a_study_becomes_a_table_of_its_points():
