@@ -110,10 +110,65 @@ def judge():
 @pytest.mark.parametrize('text, features', [
     ('A b a b c', [-2.5, 3/5, 3/4, math.log(6)]),
     ('a', [-2.5, 1, 0, math.log(2)]),
+    ('a b', [-2.5, 1, 1, math.log(3)]),
     ('', [-2.5, 0, 0, 0]),
 ])
 def test_fluency_is_told_from_four_numbers(judge, text, features):
     assert judge.features(text) == pytest.approx(features)
+
+
+def test_fluency_is_learnt_from_every_other_sentence_spoilt(judge, monkeypatch):
+    monkeypatch.setattr(evaluate, 'corrupt', lambda sentence, foreign, rng: f'spoilt {sentence}')
+    judge.features = lambda text: [float('spoilt' in text), 1.0]
+    judge.learn_fluency(['one', 'two', 'three', 'four']*5, random.Random(0))
+    spoilt, whole = judge.fluency(['spoilt five', 'six'])
+    assert spoilt < 0.2 and whole > 0.8
+
+
+def test_praise_is_told_from_words_and_pairs_of_words():
+    labelled = [('not good', 0), ('very good', 1), ('very good indeed', 1)]*10
+    model = evaluate.fit_praise_model(labelled + [('once', 1)]*9)
+    weights = model[0]
+    assert sorted(weights.vocabulary_) == [
+        'good', 'good indeed', 'indeed', 'not', 'not good', 'very', 'very good']
+    assert model.predict(['not good', 'very good']).tolist() == [0, 1]
+
+    def proportion(text):
+        row = dict(zip(weights.get_feature_names_out(), weights.transform([text]).toarray()[0]))
+        return row['not']/row['indeed']
+
+    # the third time counts for less than the first
+    repeated = proportion('not indeed not indeed not')
+    once = proportion('not indeed')
+    assert repeated/once == pytest.approx((1 + math.log(3))/(1 + math.log(2)))
+
+
+@pytest.fixture
+def taught_by(monkeypatch):
+    "Makes a judge of one long review that is said to have so many sentences; nothing is learnt."
+    monkeypatch.setattr(evaluate, 'fit_praise_model', lambda labelled: len(labelled))
+    monkeypatch.setattr(evaluate, 'TrigramModel', lambda sentences: len(sentences))
+    monkeypatch.setattr(evaluate.Judge, 'learn_fluency', lambda self, sentences, rng: None)
+    reviews = pd.DataFrame({'text': ['x'*9, 'x'*10], 'label': [0, 1]})
+
+    def make(n_sentences):
+        def labelled_sentences(long_reviews):
+            assert long_reviews.label.tolist() == [1], 'the first is too short'
+            return [('a b c', 1)]*n_sentences
+
+        monkeypatch.setattr(evaluate, 'labelled_sentences', labelled_sentences)
+        return evaluate.Judge(reviews, min_chars=10)
+
+    return make
+
+
+def test_a_judge_needs_twenty_thousand_sentences(taught_by):
+    judge = taught_by(20_000)
+    assert len(judge.unseen) == 4000
+    assert judge.praise_model == 16_000
+    assert judge.trigrams == 8000
+    with pytest.raises(ValueError, match='needs 20,000 sentences.*there are 19,999'):
+        taught_by(19_999)
 
 
 def test_gold_is_praise_of_the_response_times_fluency_of_the_whole(judge):
@@ -162,6 +217,13 @@ def test_overused_phrases_by_hand():
     assert table.ref_share.tolist() == [0, 0.5]
 
 
+def test_phrases_that_have_grown_alike_stay_in_their_order():
+    words = [f'{a}{b}' for a in 'abcdefg' for b in 'abcdefg']
+    table = evaluate.overused([' '.join(words), words[3]], ['x'], 1, top=60)
+    assert table.index[0] == words[3]
+    assert table.index[1:].tolist() == [*words[:3], *words[4:], 'x']
+
+
 def test_a_phrase_counts_once_a_response():
     assert evaluate.overused(['a a a', 'b'], ['b'], 1).loc['a'].tolist() == [0.5, 0]
     assert len(evaluate.overused(['a'], ['b'])) == 0, 'too short for phrases'
@@ -199,6 +261,17 @@ def test_sequence_kl_is_summed_over_the_response_alone(cut_rollouts, tokenizer):
     close(kl, torch.stack(by_hand), atol=1e-4)
     assert kl.abs().min() > 1e-3
     assert not kl.requires_grad
+
+
+def test_surprise_is_summed_over_the_response_alone(cut_rollouts, tokenizer):
+    r, agent = cut_rollouts[0], Agent(decided_gpt2(vocab=len(tokenizer)))
+    r.logprobs[0, 2:] = -7.0  # behind the end
+    ref_model = decided_gpt2(vocab=len(tokenizer), seed=7)
+    with torch.no_grad():
+        ref_logprobs = token_logprobs(ref_model, r.tokens, r.mask, 4, 0.8)
+    table = evaluate.measure_rollout(agent, r, count_tokens, ref_model)
+    by_hand = -(ref_logprobs*r.response_mask).sum(1)
+    assert table.surprise.tolist() == pytest.approx(by_hand.tolist(), abs=1e-4)
 
 
 def test_texts_are_those_of_the_responses_alone(cut_rollouts, tokenizer):
@@ -318,6 +391,20 @@ def test_without_a_judge_what_needs_one_is_left_out(evaluated):
 
 # who wins
 
+def test_a_meeting_is_won_by_the_better_answers():
+    def count_letters(prompts, texts):
+        return np.array([len(text) for text in texts])
+
+    tables = {
+        'ours': pd.DataFrame({'prompt': list('pqrs'), 'response': ['aa', 'aa', 'aa', 'a']}),
+        'theirs': pd.DataFrame({'prompt': list('pqrs'), 'response': ['a', 'a', 'a', 'b']}),
+    }
+    figures = evaluate.meeting_figures('ours', 'theirs', tables, count_letters)
+    assert figures == {
+        'win_rate_ours_theirs': 0.875, 'ties_ours_theirs': 0.25,
+        'win_rate_ours_theirs_interval': evaluate.bootstrap([1, 1, 1, 0.5])}
+
+
 def test_intervals_have_the_width_of_the_normal_distribution():
     x = np.random.default_rng(0).normal(5, 2, 400)
     standard_error = x.std()/20
@@ -355,6 +442,7 @@ def test_a_judge_ties_what_is_within_its_margin():
 
     prefer = evaluate.prefers(read_number, 0.1)
     assert prefer(None, ['0.5', '0.2', '0.9'], ['0.3', '0.25', '1.1']).tolist() == [1, 0, -1]
+    assert evaluate.prefers(read_number, 0.25)(None, ['0.75'], ['0.5']).tolist() == [0]
 
 
 def label(prompt, left, right, choice):
@@ -396,6 +484,9 @@ def test_the_best_of_n_is_the_mean_over_all_choices(n):
 
 def test_of_those_alike_the_first_is_chosen():
     assert evaluate.best_of_n(np.zeros(64), np.arange(64), 64) == 0
+    scores = np.random.default_rng(0).integers(0, 3, 200)
+    first = list(scores).index(2)
+    assert evaluate.best_of_n(scores, np.arange(200), 200) == first
 
 
 def test_what_best_of_n_costs():
@@ -423,6 +514,18 @@ def test_a_study_is_read_from_its_file(tmp_path):
     path.write_text(json.dumps(RUN, ensure_ascii=False) + '\n')
     assert evaluate.read_study(path) == [RUN]
     assert len(evaluate.read_study()) > 9
+
+
+@pytest.mark.parametrize('line', [
+    [], {}, RUN | {'seed': '0'}, RUN | {'points': {}}, RUN | {'points': [{}, 1]},
+    {key: RUN[key] for key in ('group', 'name', 'seed', 'points')},
+])
+def test_a_line_that_is_no_run_is_named(line, tmp_path):
+    assert not evaluate.is_run(line)
+    path = tmp_path/'study.jsonl'
+    path.write_text(json.dumps(RUN) + '\n\n' + json.dumps(line))
+    with pytest.raises(ValueError, match='line 3: not a run'):
+        evaluate.read_study(path)
 
 
 def test_a_study_becomes_a_table_of_its_points():

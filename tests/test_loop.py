@@ -122,6 +122,26 @@ def test_rewards_are_shaped_with_the_beta_in_force_which_is_steered_after(steere
         assert after['beta'] == pytest.approx(before['beta']*(1 + error*6/12))
 
 
+def test_the_loop_goes_on_after_updates_that_were_done(monkeypatch):
+    trainer = RLHFTrainer(Agent(decided_gpt2()), decided_gpt2(seed=2), STEERED)
+    left_out, batches = [], DataLoader(prompt_items(), 6)
+    endless_batches = train.endless_batches
+
+    def watched_batches(prompts, done):
+        left_out.append(done)
+        return endless_batches(prompts, done)
+
+    monkeypatch.setattr(train, 'endless_batches', watched_batches)
+    rows = list(train.ppo_updates(trainer, batches, count_tokens, done=3))
+    assert [row['update'] for row in rows] == [4, 5]
+    assert left_out == [3]
+
+
+def test_batches_begin_again_and_the_first_are_left_out():
+    batches = train.endless_batches(['a', 'b', 'c'], 4)
+    assert [next(batches) for _ in range(4)] == ['b', 'c', 'a', 'b']
+
+
 def test_what_is_not_finite_stops_the_loop_and_is_kept():
     agent = Agent(decided_gpt2())
     trainer = RLHFTrainer(agent, copy.deepcopy(agent.model), STEERED)

@@ -61,6 +61,22 @@ def test_a_reference_that_is_trained_is_refused():
         RLHFTrainer(agent, agent.model, RLHFConfig())
 
 
+def test_a_reference_that_shares_a_part_is_refused():
+    agent = Agent(decided_gpt2())
+    reference = copy.deepcopy(agent.model)
+    reference.transformer.ln_f = agent.model.transformer.ln_f
+    with pytest.raises(ValueError, match='copy.deepcopy'):
+        RLHFTrainer(agent, reference, RLHFConfig())
+
+
+def test_the_model_that_samples_may_be_compiled(monkeypatch):
+    agent = Agent(decided_gpt2())
+    assert RLHFTrainer(agent, decided_gpt2(), RLHFConfig()).sampling_model is agent.model
+    monkeypatch.setattr(ppo, 'StaticSteps', lambda *arguments: arguments)
+    config = RLHFConfig(response_length=7, compile=True)
+    assert RLHFTrainer(agent, decided_gpt2(), config).sampling_model == (agent.model, 7)
+
+
 def test_a_policy_that_is_frozen_is_refused():
     agent = Agent(decided_gpt2())
     agent.model.requires_grad_(False)

@@ -35,7 +35,8 @@ def test_every_review_is_read_once_but_none_that_is_held_out(monkeypatch):
 
 # tokenizer and model
 
-@pytest.mark.parametrize('text', [*TEXTS[:4], 'é 漢 \t x', ' two  spaces .'])
+@pytest.mark.parametrize('text', [
+    *TEXTS[:4], 'é 漢 \t x', ' two  spaces .', "do n't , I 'm here ! ?"])
 def test_the_tokenizer_gives_back_any_text(tokenizer, text):
     assert tokenizer.decode(tokenizer(text)['input_ids']) == text
 
@@ -268,7 +269,7 @@ def test_a_pretraining_that_is_cut_off_goes_on_as_if_it_had_not_been(small_pretr
 
 
 def test_a_pretraining_leaves_a_model_and_its_figures(small_pretraining, tmp_path):
-    figures, _ = small_pretraining(tmp_path)
+    figures, _ = small_pretraining(str(tmp_path))
     tokens = 8*2*16
     assert (figures['steps'], figures['tokens']) == (8, tokens)
     assert figures['held_out_bits_per_char'] > 0

@@ -104,6 +104,13 @@ def test_the_head_begins_small_and_random():
     assert not any(head.bias for head in heads)
 
 
+def test_the_head_begins_with_the_spread_of_ziegler_et_al(monkeypatch):
+    model, spreads = decided_gpt2(), []
+    monkeypatch.setattr(torch.nn.init, 'normal_', lambda x, std: spreads.append(std))
+    reward.RewardModel(model)
+    assert spreads == [pytest.approx(1/math.sqrt(16 + 1))]  # D = 16
+
+
 def test_a_reward_model_is_a_trainable_copy():
     model = decided_gpt2().requires_grad_(False)
     reward_model = reward.RewardModel(model)
@@ -331,6 +338,12 @@ def assert_learns(reward_model, data, batch_size, steps, batch_loss):
 def test_a_reward_model_learns_from_ratings(rated, reward_model, in_float32):
     # four sentences in batches of three: the last one alone makes no pair
     assert_learns(reward_model, rated, 3, 12, reward.rated_batch_loss)
+
+
+@pytest.mark.parametrize('n, steps', [(1, 1), (5, 1), (6, 2), (8, 2), (9, 2), (10, 3)])
+def test_a_last_batch_of_one_is_left_out(n, steps, reward_model, tokenizer, in_float32):
+    data = reward.LabelPairs(tokenizer, TEXTS[:4], [1, 0, 0, 1], n, 12)
+    assert len(reward.train_reward_model(reward_model, data, 4)) == steps
 
 
 def test_a_reward_model_learns_from_pairs(reward_model, tokenizer, in_float32):

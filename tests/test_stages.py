@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import TEXTS, decided_gpt2, tiny_tokenizer
 
+from rlhf_nbdev.run import stages
 from rlhf_nbdev.run.pretrain import train_tokenizer
 from rlhf_nbdev.run.stages import digest_model, keep_stage
 from rlhf_nbdev.tools.files import digest
@@ -45,6 +46,40 @@ def test_a_step_is_made_once(tmp_path):
     assert keep_stage('sft', ['a', 1], make, root) == (folder, figures)
     assert (folder/'x').read_text() == 'found'
     assert keep_stage('sft', ['a', 2], make, root)[0] != folder
+
+
+def test_a_step_is_made_where_it_is_kept_so_that_it_can_get_its_name_at_once(tmp_path):
+    def make_here(folder):
+        assert folder.parent.parent == tmp_path
+        return make(folder)
+
+    keep_stage('sft', [], make_here, str(tmp_path))
+
+
+def test_a_step_of_other_code_is_another(tmp_path, monkeypatch):
+    def make_otherwise(folder):
+        return make(folder)
+
+    here = stages.stage_folder('sft', [1], make, tmp_path)
+    assert here.parent == tmp_path
+    assert stages.stage_folder('sft', [1], make, tmp_path) == here
+    assert stages.stage_folder('sft', [1], make_otherwise, tmp_path) != here
+    monkeypatch.setattr(stages, 'STAGE_MODULES', stages.STAGE_MODULES[1:])
+    assert stages.stage_folder('sft', [1], make, tmp_path) != here
+
+
+def test_steps_are_kept_beside_the_ratings(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    folder, _ = keep_stage('sft', [], make)
+    assert folder.parent == tmp_path/'rlhf_nbdev'/'stages'
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    stages.require_model('sft', '', 'config.json')
+    with pytest.raises(ValueError, match='sft .* no model there, config.json is missing'):
+        stages.require_model('sft', str(tmp_path), 'config.json')
+    (tmp_path/'config.json').write_text('{}')
+    stages.require_model('sft', str(tmp_path), 'config.json')
 
 
 def test_a_failed_step_leaves_nothing(tmp_path):

@@ -11,9 +11,9 @@ from forks import in_forks
 from functions import PACKAGE, ROOT, code_of, module_of
 
 FAST = [
-    'files', 'packing', 'speed', 'agent', 'models', 'ppo', 'loop', 'stages', 'sft', 'ratings',
-    'reward', 'dataset', 'evaluate', 'feedback', 'pretrain', 'study', 'gradients', 'properties',
-    'parity', 'formulas']
+    'files', 'packing', 'speed', 'agent', 'models', 'ppo', 'loop', 'checkpoint', 'report',
+    'stages', 'sft', 'ratings', 'reward', 'dataset', 'evaluate', 'feedback', 'pretrain', 'study',
+    'gradients', 'properties', 'parity', 'formulas']
 
 # Whatever costs a second each time is left out.
 OPTIONS = ['-q', '--assert=plain', '-p', 'no:cacheprovider', '-p', 'no:unraisableexception',
