@@ -114,9 +114,10 @@ def test_a_setting_has_just_its_type(value, wanted, fits):
 
 @pytest.fixture
 def handlers():
-    "What this process does with Ctrl-C and SIGTERM, put back afterwards."
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield before
+    "What a process does with Ctrl-C and SIGTERM as a rule; what this one does is put back after."
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield usual
     for number, handler in before.items():
         signal.signal(number, handler)
 

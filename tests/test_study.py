@@ -1,6 +1,8 @@
 "The study: bugs as switches, points as summaries, files that are taken up again."
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tiny import decided_gpt2, tiny_prompts, tiny_tokenizer
@@ -43,6 +45,19 @@ def test_without_positions_padded_rows_are_read_shifted(scored):
     assert off[unpadded].max() < 1e-5
     assert off[~unpadded].min() > 1e-3
     assert torch.equal(score()[0], right), 'the bug is still there'
+
+
+def test_without_positions_padding_has_no_log_prob_and_no_entropy(scored):
+    agent, rollout, score = scored
+    rollout.mask[0, -1] = 0  # the first response ends a token early
+    real = rollout.mask[:, -3:]
+    with study.scored_without_positions(agent):
+        logprobs, _, entropy = score()
+    with torch.no_grad():
+        logits = agent.model(rollout.tokens, attention_mask=rollout.mask).logits[:, 3:-1]
+    plain = torch.distributions.Categorical(logits=logits/0.7).entropy()
+    torch.testing.assert_close(entropy, plain*real)
+    assert entropy[0, -1] == logprobs[0, -1] == 0
 
 
 def test_scored_at_temperature_1_whatever_was_sampled(scored):
@@ -99,6 +114,64 @@ def test_a_point_is_the_summary_of_what_was_measured(tmp_path):
         assert point[f'{name}_interval'] == interval
 
 
+def test_a_point_of_best_of_n_is_a_mean_over_prompts_with_four_digits():
+    rng = np.random.default_rng(0)
+    paid, gold, scores = rng.normal(size=(3, 5, 8))
+    point = study.best_of_n_point(4, paid, gold, scores)
+    assert point['n'] == 4
+    assert point['bound'] == round(evaluate.best_of_n_bound(4), 4)
+    for name, values in (('gold', gold), ('score', scores)):
+        chosen = [evaluate.best_of_n(*row, 4) for row in zip(paid, values)]
+        assert point[name] == round(np.mean(chosen), 4)
+        interval = [round(end, 4) for end in evaluate.bootstrap(chosen)]
+        assert point[f'{name}_interval'] == interval
+    assert point['kl'] == round(np.mean([evaluate.best_of_n_kl(row, 4) for row in paid]), 4)
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    "A trainer of seven updates, whose rows stand for themselves, and what is measured when."
+    def ppo_updates(trainer, prompts, reward_model):
+        for update in range(1, 8):
+            if update == prompts['fails at']:
+                raise FloatingPointError('not a number')
+            yield {name: update + 1/3 for name in study.METRIC_COLUMNS}
+
+    monkeypatch.setattr(study, 'ppo_updates', ppo_updates)
+    config = RLHFConfig(updates=7)
+
+    def run(fails_at):
+        trainer = SimpleNamespace(config=config, agent=None)
+        return study.train_and_measure(
+            trainer, {'fails at': fails_at}, None, study.no_bug, lambda: {'gold': 1})
+
+    return run
+
+
+def test_a_run_is_measured_at_its_checkpoints_and_its_end(updates):
+    rows, points, stopped = updates(None)
+    assert [point['update'] for point in points] == [0, 5, 7]
+    assert points[1] == {'update': 5, 'gold': 1}
+    assert rows[6] == [7.3333]*len(study.METRIC_COLUMNS)
+    assert (len(rows), stopped) == (7, '')
+
+
+def test_a_run_that_fails_keeps_what_it_has(updates):
+    rows, points, stopped = updates(6)
+    assert [point['update'] for point in points] == [0, 5]
+    assert (len(rows), stopped) == (5, 'not a number')
+
+
+def test_what_was_done_is_left_out_of_the_tasks():
+    done = [{'group': 'ablation', 'name': 'dropout on', 'seed': 0},
+            {'group': 'best of n', 'name': '100 sentences', 'seed': 0}]
+    asked = ['dropout on', 'best of n', 'check']
+    assert study.tasks_left(asked, [0, 1], done) == [
+        ('a small run', 0), ('dropout on', 1), ('a small run', 1)]
+    assert ('best of n', 0) in study.tasks_left(asked, [0, 1], [])
+    assert ('best of n', 1) not in study.tasks_left(asked, [0, 1], [])
+
+
 def lines_of(runs):
     return ''.join(json.dumps(run) + '\n' for run in runs)
 
@@ -113,6 +186,15 @@ def some_runs():
                      'rated_sentences': variant.rated_sentences, 'points': []})
     return runs + [{'group': 'best of n', 'name': '100 sentences', 'seed': 0,
                     'rated_sentences': 7, 'points': []}]
+
+
+def test_a_last_line_that_is_no_part_of_a_run_is_not_taken_out(some_runs, tmp_path):
+    path = tmp_path/'study.jsonl'
+    content = lines_of(some_runs) + '{"something": "else'
+    path.write_text(content)
+    with pytest.raises(ValueError, match='no part of a run'):
+        study.finished_runs(path)
+    assert path.read_text() == content
 
 
 def test_a_study_that_is_not_there_has_no_runs(tmp_path):
