@@ -11,6 +11,7 @@ from word_judge import WordJudge, count_tokens, held_out_prompts
 from rlhf_nbdev import evaluate, ppo
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.run import study
 
 
@@ -126,6 +127,20 @@ def test_a_point_of_best_of_n_is_a_mean_over_prompts_with_four_digits():
         interval = [round(end, 4) for end in evaluate.bootstrap(chosen)]
         assert point[f'{name}_interval'] == interval
     assert point['kl'] == round(np.mean([evaluate.best_of_n_kl(row, 4) for row in paid]), 4)
+
+
+def test_the_reward_model_is_scaled_before_it_chooses():
+    model = decided_gpt2()
+    agent, reward_model = Agent(model), RewardModel(model)
+    rounds = [[agent.generate(*tiny_prompts(), 3)] for _ in range(2)]
+    nothing = np.zeros((6, 2))
+    points = study.best_of_n_points(reward_model, rounds, rounds[0], nothing, nothing)
+    assert [point['n'] for point in points] == [1, 2]
+    with torch.no_grad():
+        first, second = (reward_model(r.tokens, r.mask) for r, in rounds)
+    assert abs(first.mean()) < 1e-5 and abs(first.std() - 1) < 1e-5
+    assert points[0]['score'] == pytest.approx(torch.cat([first, second]).mean().item(), abs=1e-4)
+    assert points[1]['score'] == pytest.approx(torch.max(first, second).mean().item(), abs=1e-4)
 
 
 @pytest.fixture
