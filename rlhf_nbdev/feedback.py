@@ -139,7 +139,7 @@ class LabelLog:
 
 # %% ../nbs/09_your_feedback.ipynb #bcb82fd2
 @patch
-def given(self: LabelLog) -> list[dict]:
+def labels(self: LabelLog) -> list[dict]:
     "The labels of these pairs that stand, in order."
     labels, _ = read_labels(self.path)
     return [label for label in labels if self.key(label) in self.pairs]
@@ -148,7 +148,7 @@ def given(self: LabelLog) -> list[dict]:
 @patch
 def remaining(self: LabelLog) -> list[dict]:
     "The pairs that have no label yet."
-    done = {self.key(label) for label in self.given()}
+    done = {self.key(label) for label in self.labels()}
     return [pair for key, pair in self.pairs.items() if key not in done]
 
 # %% ../nbs/09_your_feedback.ipynb #0811cfde
@@ -218,7 +218,7 @@ class Labeler:
         self.show()
 
     def __repr__(self):
-        done, total = len(self.log.given()), len(self.log.pairs)
+        done, total = len(self.log.labels()), len(self.log.pairs)
         return f'Labeler: {done} of {total} pairs are labelled in {self.log.path}'
 
     def _repr_mimebundle_(self, **kwargs):  # in a console, where there are no widgets, a line

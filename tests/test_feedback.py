@@ -43,7 +43,7 @@ def test_a_new_log_is_empty_and_holds_each_pair_once(log):
 def test_an_answer_is_kept_with_what_belongs_to_it(log):
     first, second = log.remaining()
     log.answer(first, 'left', seconds=2)
-    assert log.given() == [first | {'choice': 'left', 'seconds': 2}]
+    assert log.labels() == [first | {'choice': 'left', 'seconds': 2}]
     assert log.remaining() == [second]
 
 
@@ -80,9 +80,9 @@ def test_lines_that_cannot_be_read_are_counted(damaged_log):
 
 
 def test_undo_takes_back_the_last_answer(damaged_log):
-    last = damaged_log.given()[-1]
+    last = damaged_log.labels()[-1]
     damaged_log.undo()
-    assert [label['choice'] for label in damaged_log.given()] == ['left']
+    assert [label['choice'] for label in damaged_log.labels()] == ['left']
     assert [pair['prompt'] for pair in damaged_log.remaining()] == [last['prompt']]
 
 
@@ -93,16 +93,16 @@ def test_an_undo_with_nothing_before_it_is_unreadable(tmp_path):
 
 def test_a_log_may_hold_labels_of_other_pairs(damaged_log):
     q_alone = feedback.LabelLog(PAIRS[1:2], damaged_log.path)
-    assert [label['prompt'] for label in q_alone.given()] == ['q']
+    assert [label['prompt'] for label in q_alone.labels()] == ['q']
     others = feedback.LabelLog(OTHER_PAIRS, damaged_log.path)
-    assert others.given() == []
+    assert others.labels() == []
     with pytest.raises(ValueError, match='no label of these pairs'):
         others.undo()
 
 
 def test_other_sides_keep_the_same_labels(damaged_log):
     turned = feedback.LabelLog(PAIRS, damaged_log.path, seed=2)
-    assert len(turned.given()) == 2
+    assert len(turned.labels()) == 2
     assert turned.remaining() == []
 
 

@@ -176,7 +176,7 @@ def test_a_damaged_log_takes_the_next_label(path, data):
     log = LabelLog(pairs_to_label(), path)
     remaining = reads_or_says_why(lambda path: log.remaining(), path)
     labels_before, unreadable_before = read_labels(path)
-    labelled = {log.key(label) for label in log.given()}
+    labelled = {log.key(label) for label in log.labels()}
     assert len(remaining) + len(labelled) == 4
     log.answer(remaining[0], 'left')
     labels, unreadable = read_labels(path)
