@@ -1,6 +1,6 @@
 """Where an update's time goes, what each lever gives, and how cost and memory grow: `python
 benchmarks/phases.py` (five minutes on 2 cores), part of `make bench`. Writes
-nbs/results/phases.json."""
+rlhf_nbdev/results/phases.json."""
 import copy
 import ctypes
 import re
