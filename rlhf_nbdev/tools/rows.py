@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/rows.html.md"""
 __all__ = ['COMPRESSIONS', 'UNPACK_ERRORS', 'DATA_SUFFIXES', 'NO_DATA', 'ROLES', 'unzip', 'unpack', 'decode_text',
            'shown_columns', 'csv_rows', 'columns_of', 'json_array', 'json_rows', 'name_labels', 'arrow_rows',
            'file_rows', 'data_suffix', 'data_files', 'left_out_in_words', 'require_some', 'load_rows', 'find_column',
-           'require_column', 'read_messages', 'dialogue', 'dialogue_prompt', 'prompt_text', 'answer_to']
+           'require_column', 'read_messages', 'dialogue', 'dialogue_prompt', 'prompt_text', 'row_prompt', 'answer_to']
 
 # %% ../../nbs/tools/rows.ipynb #413822ac
 import bz2
@@ -256,28 +256,28 @@ def left_out_in_words(
     "How many were left out, and why."
     return ', '.join(f'{n} {reason}' for reason, n in left_out.items() if n)
 
-# %% ../../nbs/tools/rows.ipynb #5a16cf3b
+# %% ../../nbs/tools/rows.ipynb #00dc9a10
 def require_some(
-    kept: list,  # what could be used
+    kept,  # what could be used
     left_out: dict[str, int],  # by reason
     path: str | Path,  # for the message
     what: str,  # one of them
 ):
     "Raise ValueError, which says why, if nothing can be used."
-    if not kept:
+    if len(kept) == 0:
         reasons = left_out_in_words(left_out) or 'the file is empty'
         raise ValueError(f'{path}: no usable {what} ({reasons})')
 
-# %% ../../nbs/tools/rows.ipynb #36176bbd
+# %% ../../nbs/tools/rows.ipynb #7a4aa877
 def load_rows(
     path: str | Path,  # a file, or a folder of them
 ) -> tuple[list[dict], dict[str, int]]:  # one row at least; how many were left out, by reason
     """Rows of JSON lines, a JSON array, CSV, TSV, text lines, Parquet or Arrow.
 
     Plain, or packed by gzip, bzip2, xz or zip. Raises FileNotFoundError and ValueError."""
-    path = Path(path)
-    if not path.exists():
+    if not str(path) or not Path(path).exists():
         raise FileNotFoundError(f'there is no file at {path}')
+    path = Path(path)
     rows, left_out = [], {}
     for file in data_files(path) if path.is_dir() else [path]:
         found, faults = file_rows(file)
@@ -358,6 +358,18 @@ def prompt_text(
     if not messages or messages[-1][0] == 'Assistant':
         return None
     return dialogue_prompt(messages)
+
+# %% ../../nbs/tools/rows.ipynb #f941c855
+def row_prompt(
+    row: dict,
+    column: str,  # where the prompt is
+) -> str | None:  # None if there is no text
+    "The prompt of a row; to an `instruction` its `input` is added."
+    prompt = prompt_text(row.get(column))
+    added = row.get('input') if column.strip().lower() == 'instruction' else None
+    if prompt is None or not is_text(added) or not added.strip():
+        return prompt
+    return f'{prompt}\n\n{added}'
 
 # %% ../../nbs/tools/rows.ipynb #f149a753
 def answer_to(
