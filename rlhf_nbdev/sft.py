@@ -42,6 +42,7 @@ from rlhf_nbdev.tools.rows import (
     row_prompt,
     shown_columns,
 )
+from .tools.tokens import encode, prefix_ids
 
 # %% ../nbs/03_sft.ipynb #2ac78ac9
 def tidy_sentence(
@@ -91,13 +92,14 @@ def openings_and_wholes(
     "Where a prompt is given, it is the opening, in the very tokens that PPO will hand the model."
     texts = [prompt + response for prompt, response in pairs]
     openings = prompt_ids(tokenizer, texts, prompt_length)
-    whole = tokenizer(texts, add_special_tokens=False)['input_ids']
+    before = prefix_ids(tokenizer)  # none, for GPT-2
+    whole = [before + ids for ids in encode(tokenizer, texts)['input_ids']]
     with_prompt = [i for i, (prompt, _) in enumerate(pairs) if prompt]
     prompts = whole_prompt_ids(tokenizer, [pairs[i][0] for i in with_prompt])
     for i, ids in zip(with_prompt, prompts):
         openings[i] = ids
         if whole[i][:len(ids)] != ids:  # a token spans the seam
-            whole[i] = ids + tokenizer([pairs[i][1]], add_special_tokens=False)['input_ids'][0]
+            whole[i] = ids + encode(tokenizer, [pairs[i][1]])['input_ids'][0]
     return list(zip(openings, whole))
 
 # %% ../nbs/03_sft.ipynb #c76de264
