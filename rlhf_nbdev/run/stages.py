@@ -126,7 +126,7 @@ def digest_model(model, tokenizer) -> str:
 # %% ../../nbs/run/stages.ipynb #b800ed68
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
-    'tools/models', 'tools/packing', 'tools/ratings', 'tools/rows',
+    'tools/comparisons', 'tools/models', 'tools/packing', 'tools/ratings', 'tools/rows',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246
