@@ -280,14 +280,16 @@ def ranked_trees(
     "All pairs of ranked answers in all trees."
     return ranked_messages(messages_of_trees(rows))
 
-# %% ../../nbs/tools/comparisons.ipynb #494577b6
+# %% ../../nbs/tools/comparisons.ipynb #f2e2a39d
 SHAPES = [
     ({'chosen', 'rejected'}, chosen_and_rejected),
     ({'human_ref_A', 'human_ref_B', 'labels'}, shp_comparisons),
     ({'response_1', 'response_2', 'preference_strength'}, partial(
-        preferred_of_two, first='response_1', second='response_2', preference='preference_strength')),
+        preferred_of_two,
+        first='response_1', second='response_2', preference='preference_strength')),
     ({'response1', 'response2', 'overall_preference'}, partial(
-        preferred_of_two, first='response1', second='response2', preference='overall_preference')),
+        preferred_of_two,
+        first='response1', second='response2', preference='overall_preference')),
     ({'prompt', 'completions'}, rated_completions),
     ({'message_id', 'parent_id', 'rank'}, ranked_messages),
     ({'message_tree_id', 'prompt'}, ranked_trees),
