@@ -417,11 +417,14 @@ def update(self: RLHFTrainer,
 ) -> dict:  # means over all minibatches of the scalars to watch
     """One round of learning: advantages once, then several epochs of shuffled minibatches.
 
-    Raises ValueError if the batch is of another size than the settings say, and as `learn`."""
+    Raises ValueError if the batch is not what the settings say, and as `learn_epochs`."""
     c, mask = self.config, rollout.response_mask
     if len(mask) != c.batch_size:
         raise ValueError(f'a batch of {len(mask)} responses, but batch_size is {c.batch_size}: '
                          'give both the same number')
+    if rewards.shape != mask.shape:
+        raise ValueError(f'rewards must be of shape {tuple(mask.shape)}, one for each token, as '
+                         f'shape_rewards makes them; these have {tuple(rewards.shape)}')
     if self.scheduler.last_epoch >= c.updates:
         warnings.warn(f'all {c.updates} updates of the settings are done and the learning rate '
                       'is 0: this one teaches nothing (ask for more updates in RLHFConfig)')
