@@ -32,7 +32,7 @@ BOTH_KINDS = {'layer_types': ['mamba', 'attention']}
 
 @torch.no_grad()
 def enlarge(model, std):
-    "Matrices as far from 0 as those of a trained model are in their effect; ready to be an agent's."
+    "Matrices so far from 0 that attention is sharp; tokens that end and pad are set."
     for name, p in model.named_parameters():
         if p.ndim > 1 and 'A_log' not in name and p.std() > 0:
             p.mul_(std/p.std())
@@ -152,8 +152,8 @@ ARCHITECTURES = {
     'Cohere 2, window of 8': partial(tiny, 'cohere2', logit_scale=0.5, **ALTERNATING),
     'Granite': partial(tiny, 'granite', logits_scaling=2.0, embedding_multiplier=3.0),
     'GraniteMoE': partial(tiny, 'granitemoe', logits_scaling=2.0, **EXPERTS),
-    'Granite-hybrid': partial(
-        tiny, 'granitemoehybrid', shared_intermediate_size=48, **STATES, **EXPERTS, **BOTH_KINDS),
+    'Granite-hybrid': partial(tiny, 'granitemoehybrid', shared_intermediate_size=48,
+                              **STATES, **EXPERTS, **BOTH_KINDS),
     'SmolLM 3': partial(tiny, 'smollm3'),
     'LFM2': partial(tiny, 'lfm2', block_ff_dim=48, layer_types=['conv', 'full_attention']),
     'LFM 3': partial(tiny, 'lfm3', layer_types=['conv', 'full_attention']),
@@ -180,7 +180,8 @@ ARCHITECTURES = {
     'gpt-oss': partial(tiny, 'gpt_oss', head_dim=8, sliding_window=64, **EXPERTS),
     'gpt-oss, window of 8': partial(tiny, 'gpt_oss', head_dim=8, **EXPERTS, **ALTERNATING),
     'DeepSeek V2': partial(tiny, 'deepseek_v2', n_group=1, topk_group=1, **LATENT, **EXPERTS),
-    'DeepSeek V3': partial(tiny, 'deepseek_v3', head_dim=4, n_group=1, topk_group=1, **LATENT, **EXPERTS),
+    'DeepSeek V3': partial(
+        tiny, 'deepseek_v3', head_dim=4, n_group=1, topk_group=1, **LATENT, **EXPERTS),
     'MiniMax': partial(tiny, 'minimax', head_dim=8, block_size=8, **EXPERTS,
                        layer_types=['linear_attention', 'full_attention']),
     'MiniMax M2': partial(tiny, 'minimax_m2', head_dim=8, **EXPERTS),
