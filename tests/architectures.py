@@ -1,10 +1,28 @@
 """Tiny random causal language models of many families, with weights so large that a wrong mask,
-position or state shows in every log-probability."""
+position or state shows in every log-probability; and the table of how each is read.
+
+`python tests/architectures.py` prints the table, with `--write` it is stored."""
+import copy
+import json
+import re
+import sys
+import warnings
 from functools import partial
+from pathlib import Path
+from string import ascii_letters, digits
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.reward import RewardModel
+from rlhf_nbdev.tools.models import trunk_of
+from rlhf_nbdev.tools.reading import reading_way
+
+P, R = 8, 10
+STORED = Path(__file__).resolve().parent.parent/'nbs/results/architectures.json'
 VOCABULARY = 96
 PAD = 1
 EOS = [2, 3, 4, 5, 6, 7]  # so many that some responses end early
@@ -211,3 +229,50 @@ ARCHITECTURES = {
     'XLM': partial(tiny, 'xlm', emb_dim=32, n_layers=2, n_heads=4),
     'T5': tiny_t5,
 }
+
+
+def tiny_tokenizer(**options):
+    "A token for each letter, and a few fewer than the models have."
+    letters = ascii_letters + digits + '.,!?Ġ'
+    tokens = ['<s>', '<pad>', '</s>', *letters]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = {'bos_token': '<s>', 'pad_token': '<pad>', 'eos_token': '</s>'}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special | options)
+
+
+def outcome(name, model):
+    "A line of the table: how a model's rows are read, or why it is refused."
+    line = {'name': name, 'class': type(model).__name__, 'read': 'refused', 'why': ''}
+    config = RLHFConfig(prompt_length=P, response_length=R, batch_size=6)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            agent = Agent(model)
+            RLHFTrainer(agent, copy.deepcopy(model), config)
+            RewardModel(model)
+            line['read'] = reading_way(trunk_of(model), P + R)
+    except ValueError as error:
+        line['why'] = re.sub(r'[0-9]+\.[0-9e.+-]+', '…', str(error))  # sizes differ with the machine
+    return line
+
+
+def read_table():
+    "The stored lines, by name."
+    if not STORED.is_file():
+        return {}
+    return {line['name']: line for line in json.loads(STORED.read_text(encoding='utf-8'))}
+
+
+def main():
+    table = [outcome(name, make()) for name, make in ARCHITECTURES.items()]
+    for line in table:
+        print(f"{line['name']:32} {line['read']:8} {line['why']}")
+    if '--write' in sys.argv:
+        rows = ',\n'.join(json.dumps(line, ensure_ascii=False) for line in table)
+        STORED.write_text(f'[\n{rows}\n]\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
