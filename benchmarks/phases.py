@@ -21,6 +21,7 @@ from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.packing import packed_states
+from rlhf_nbdev.tools.reading import padded_states
 from rlhf_nbdev.tools.speed import bandwidth, matmul_peak, time_fastest
 
 FORMATS = {'float32': False, 'bf16': True}  # name: whether in bfloat16
@@ -84,7 +85,7 @@ class Update:
 # Levers, each taken away while its context lasts
 
 def score_plain(model, tokens, mask, response_length, temperature=1.0):
-    "`score_packed`, as lesson 2 would write it."
+    "`score_responses`, as lesson 2 would write it."
     dists, states = score_tokens(model, tokens, mask, response_length, temperature)
     sampled = mask[:, -response_length:]  # (B, R)
     logprobs = dists.gather(-1, tokens[:, -response_length:, None]).squeeze(-1)
@@ -93,17 +94,10 @@ def score_plain(model, tokens, mask, response_length, temperature=1.0):
     return logprobs*sampled, states, entropy*sampled
 
 
-def states_plain(trunk, tokens, mask):
-    "`packed_states`, padding and all."
-    out = trunk(input_ids=tokens, attention_mask=mask, position_ids=position_ids(mask),
-                use_cache=False)
-    return out.last_hidden_state
-
-
 @contextmanager
 def padded(update):
-    with (replace('rlhf_nbdev.agent.score_packed', score_plain),
-          replace('rlhf_nbdev.reward.packed_states', states_plain)):
+    with (replace('rlhf_nbdev.agent.score_responses', score_plain),
+          replace('rlhf_nbdev.reward.read_states', padded_states)):
         yield
 
 

@@ -30,9 +30,9 @@ from tqdm.auto import tqdm
 from .dataset import pad_left
 from .sft import linear_decay
 from .tools.files import is_text, json_lines
-from .tools.models import autocast, float32_head, load_tensors, load_weights
-from .tools.packing import packed_states
+from .tools.models import autocast, float32_head, load_tensors, load_weights, trunk_of
 from .tools.ratings import preference_shares
+from .tools.reading import read_states, reading_way, state_width
 
 # %% ../nbs/04_reward.ipynb #70b41e28
 def bradley_terry_loss(
@@ -56,9 +56,10 @@ class RewardModel(nn.Module):
         model,  # a causal language model; its trunk is copied, its head is left behind
     ):
         super().__init__()
-        self.trunk = copy.deepcopy(model.base_model)
+        self.trunk = copy.deepcopy(trunk_of(model))
         self.trunk.requires_grad_(True)  # trainable, though copied from a frozen reference
-        width = model.config.hidden_size  # D
+        reading_way(self.trunk, 8)  # refuses what it could not read
+        width = state_width(self.trunk)  # D
         self.head = nn.Linear(width, 1, device=model.device)
         # as in Ziegler et al.'s code (Huang et al. 2024)
         nn.init.normal_(self.head.weight, std=1/math.sqrt(width + 1))
@@ -77,7 +78,7 @@ class RewardModel(nn.Module):
         mask: torch.Tensor,  # (B, T)
     ) -> torch.Tensor:  # (B,) normalised scores
         "Read the head at the last real token of each row."
-        hidden = packed_states(self.trunk, tokens, mask)  # (B, T, D)
+        hidden = read_states(self.trunk, tokens, mask)  # (B, T, D)
         last = (mask*torch.arange(mask.shape[1], device=mask.device)).argmax(1)  # (B,)
         scores = float32_head(self.head, hidden[torch.arange(len(tokens)), last])  # (B,)
         return (scores - self.mean)/self.std

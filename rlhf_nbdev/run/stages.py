@@ -36,8 +36,9 @@ from rlhf_nbdev.reward import (
 )
 from ..sft import Demonstrations, is_held_out, load_sentences, train_sft
 from ..tools.files import digest, fingerprint
-from ..tools.models import load_model
+from ..tools.models import eos_ids, load_model, pad_id
 from ..tools.ratings import ratings_path, read_ratings
+from ..tools.tokens import tokenizer_settings
 
 # %% ../../nbs/run/stages.ipynb #215d1731
 def require_at_least(
@@ -117,7 +118,7 @@ def digest_model(model, tokenizer) -> str:
     return digest(
         fingerprint(model.state_dict()),
         model.config.to_json_string(),
-        tokenizer.get_vocab(),
+        [eos_ids(model), pad_id(model), tokenizer_settings(tokenizer)],
         torch.__version__,
         version('transformers'),
         model.device.type,
@@ -126,7 +127,7 @@ def digest_model(model, tokenizer) -> str:
 # %% ../../nbs/run/stages.ipynb #b800ed68
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
-    'tools/models', 'tools/packing', 'tools/ratings',
+    'tools/models', 'tools/packing', 'tools/ratings', 'tools/reading', 'tools/tokens',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246

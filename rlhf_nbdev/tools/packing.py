@@ -12,6 +12,8 @@ __all__ = ['pack_rows', 'round_up', 'token_slots', 'fill_bins', 'own_row_bias', 
 import torch
 import torch.nn.functional as F
 
+from .models import context_length, output_logits, trunk_of
+
 # %% ../../nbs/tools/packing.ipynb #4342885c
 def pack_rows(
     lengths: list[int],  # real tokens in each row
@@ -79,6 +81,8 @@ def packed_states(
     real = mask.bool()
     B, T = mask.shape
     width = round_up(T, 8)
+    if width > (context_length(trunk) or width):
+        width = T  # a bin must fit into the context as well
     slots, n_bins = token_slots(mask, width)
     rows = torch.arange(B, device=mask.device)[:, None].expand(B, T)
     row_of_slot = fill_bins(rows[real], slots, n_bins, width, empty=-1)
@@ -95,20 +99,21 @@ def packed_states(
 
 # %% ../../nbs/tools/packing.ipynb #9c3da033
 def score_packed(
-    model,  # a causal language model of transformers whose logits are its output layer's
+    model,  # a causal language model of transformers
     tokens: torch.Tensor,  # (B, T)
     mask: torch.Tensor,  # (B, T)
     response_length: int,  # R: the last R tokens are scored, as far as they are real
     temperature: float = 1.0,  # the one the tokens were sampled with
+    states_of=packed_states,  # or another way of reading rows, with the same arguments
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, states, entropy
     """`score_tokens` without padding: log-probs (B, R) in float32, states before each token
     (B, R, D), entropy (B, R). Log-probs and entropy are 0 on padding."""
     R = response_length
     sampled = mask[:, -R:].bool()  # (B, R)
     N = int(sampled.sum())
-    states = packed_states(model.base_model, tokens, mask)[:, -R - 1:-1]  # (B, R, D)
+    states = states_of(trunk_of(model), tokens, mask)[:, -R - 1:-1]  # (B, R, D)
     before_sampled = F.pad(states[sampled], (0, 0, 0, -N % 64))  # (N rounded up, D)
-    logits = model.get_output_embeddings()(before_sampled).float().div_(temperature)
+    logits = output_logits(model, before_sampled).float().div_(temperature)
     dists = F.log_softmax(logits, -1)[:N]  # (N, V)
     logprobs = dists.gather(-1, tokens[:, -R:][sampled][:, None]).squeeze(-1)  # (N,)
     with torch.no_grad():  # watched, not trained on
