@@ -9,7 +9,7 @@ from architectures import ARCHITECTURES, P, R, outcome, read_table, tiny_tokeniz
 from tiny import close
 
 from rlhf_nbdev.advantage import masked_mean, shape_rewards
-from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.agent import Agent, token_logprobs
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 
@@ -43,13 +43,15 @@ def read_alone(model, rollout):
 
 
 def hold_scores_to(alone, agent, rollout):
-    "Sampled and scored: the log-probs of each row alone; values as they were when sampling."
+    "Sampled, scored, plainly scored: log-probs of each row alone; values as when sampling."
     real = rollout.response_mask.bool()
+    scored = rollout.tokens, rollout.mask, real.shape[1], rollout.temperature
     close(rollout.logprobs, alone, 1e-3)
     with torch.no_grad():
-        logprobs, values, _ = agent(
-            rollout.tokens, rollout.mask, real.shape[1], rollout.temperature)
+        logprobs, values, _ = agent(*scored)
+        plain = token_logprobs(agent.model, *scored)
     close(logprobs*real, alone, 1e-3)
+    close(plain*real, alone, 1e-3)
     close(values*real, rollout.values, 1e-3)
 
 

@@ -8,8 +8,7 @@ import warnings
 import pytest
 import torch
 from architectures import ARCHITECTURES, EOS, PAD, P, R, outcome, tiny, tiny_tokenizer
-from rlhf_nbdev.tools.tokens import decode_responses, encode, prefix_ids
-from test_architectures import SLIGHT, hold_all
+from test_architectures import SLIGHT, hold_all, prompts
 from tiny import close
 from tokenizers import processors
 from transformers import AutoModelForSequenceClassification
@@ -18,6 +17,9 @@ from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
+from rlhf_nbdev.tools.packing import StaticSteps
+from rlhf_nbdev.tools.reading import check_sampling, reading_way
+from rlhf_nbdev.tools.tokens import decode_responses, encode, prefix_ids
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
@@ -91,6 +93,60 @@ MEMORY = {  # models as they may be when an agent is made of them
 
 def test_a_window_of_one_token_is_refused():
     refuse(lambda: Agent(tiny('mistral', sliding_window=1)), 'Mistral')
+
+
+def test_a_window_is_noticed_when_rows_outgrow_it():
+    model = tiny('mistral', sliding_window=32)
+    trunk, reward_model = model.base_model, RewardModel(model)
+    assert [reading_way(trunk, length) for length in (16, 32, 33, 16)] == [
+        'packed', 'packed', 'padded', 'padded']
+    tokens = torch.randint(8, 96, (3, 60), generator=torch.manual_seed(0))
+    mask = (torch.arange(60) < torch.tensor([[60], [40], [9]])).long()
+    with torch.no_grad():
+        scores = reward_model(tokens, mask)
+        for row, length in enumerate([60, 40, 9]):
+            states = model.base_model(tokens[row:row + 1, :length]).last_hidden_state
+            close(scores[row:row + 1], reward_model.head(states[:, -1])[:, 0], 1e-4)
+
+
+@pytest.mark.parametrize('name', ['Gemma 2', 'Granite', 'OPT, projected', 'Mistral, window of 8',
+                                  'LFM2', 'Mixtral'])
+def test_gradients_are_those_of_each_row_alone(name):
+    model = ARCHITECTURES[name]()
+    agent = Agent(model)
+    torch.manual_seed(2)
+    rollout = agent.generate(*prompts(), R)
+    logprobs, _, _ = agent(rollout.tokens, rollout.mask, R)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    ours = torch.autograd.grad(logprobs.exp().sum(), weights, allow_unused=True)
+    total = 0
+    for tokens, mask, sampled in zip(rollout.tokens, rollout.mask, rollout.response_mask):
+        ids, n = tokens[mask.bool()], sampled.sum()
+        dists = model(input_ids=ids[None]).logits[0, -n - 1:-1].log_softmax(-1)
+        total += dists.gather(-1, ids[-n:, None]).exp().sum()
+    theirs = torch.autograd.grad(total, weights, allow_unused=True)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            close(a, b, 1e-3)
+
+
+@pytest.mark.parametrize('name', ['GPT-2', 'Llama', 'Gemma 2', 'Mistral, window of 8', 'BLOOM',
+                                  'LFM2', 'Qwen3-Next', 'OpenAI-GPT', 'MPT', 'Falcon, ALiBi'])
+def test_a_cache_of_fixed_size_samples_the_same_or_is_refused(name):
+    agent = Agent(ARCHITECTURES[name]())
+    static = StaticSteps(agent.model, R, compiled=False)
+    torch.manual_seed(2)
+    plain = agent.generate(*prompts(), R)
+    try:
+        check_sampling(agent.model, P, R, static)
+        torch.manual_seed(2)
+        fixed = agent.generate(*prompts(), R, model=static)
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    assert plain.tokens.equal(fixed.tokens)
+    close(plain.logprobs, fixed.logprobs, 1e-4)
 
 
 def checkpointed(model):
