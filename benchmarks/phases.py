@@ -1,6 +1,6 @@
 """Where an update's time goes, what each lever gives, and how cost and memory grow: `python
 benchmarks/phases.py` (five minutes on 2 cores), part of `make bench`. Writes
-nbs/results/phases.json."""
+rlhf_nbdev/results/phases.json."""
 import copy
 import ctypes
 import re
@@ -21,7 +21,7 @@ from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.packing import packed_states
-from rlhf_nbdev.tools.reading import padded_states
+from rlhf_nbdev.tools.reading import ask, cache_of, padded_states
 from rlhf_nbdev.tools.speed import bandwidth, matmul_peak, time_fastest
 
 FORMATS = {'float32': False, 'bf16': True}  # name: whether in bfloat16
@@ -236,11 +236,10 @@ def bare_loop(update, rollout):
     for t in range(R):
         start, end = (0, P) if cache is None else (P + t - 1, P + t)
         mask = rollout.mask[:, :end]
-        out = update.agent.model(
-            input_ids=rollout.tokens[:, start:end], attention_mask=mask,
-            position_ids=position_ids(mask)[:, start:], past_key_values=cache, use_cache=True,
-            logits_to_keep=1)
-        cache = out.past_key_values
+        out = ask(update.agent.model, input_ids=rollout.tokens[:, start:end], attention_mask=mask,
+                  position_ids=position_ids(mask)[:, start:], cache=cache, use_cache=True,
+                  logits_to_keep=1)
+        cache = cache_of(out)
 
 
 def compare_with_bare_loop(update, rounds):

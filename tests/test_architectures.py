@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from architectures import ARCHITECTURES, P, R, outcome, read_table, tiny_tokenizer
+from architectures import ARCHITECTURES, P, R, outcome, read_table, tiny_t5, tiny_tokenizer
 from tiny import close
+from transformers import CONFIG_MAPPING
 
 from rlhf_nbdev.advantage import masked_mean, shape_rewards
 from rlhf_nbdev.agent import Agent, token_logprobs
@@ -116,11 +117,22 @@ def hold_all(model, folder):
     return agent
 
 
-@pytest.mark.parametrize('name', ARCHITECTURES)
+def in_our_words(line):
+    "A line of the table without what a library adds to the reason, which changes with its release."
+    return line | {'why': line['why'].split(' (')[0]}
+
+
+def is_known(name):
+    "Whether the installed release of transformers has this family."
+    make = ARCHITECTURES[name]
+    return make is tiny_t5 or make.args[0] in CONFIG_MAPPING
+
+
+@pytest.mark.parametrize('name', filter(is_known, ARCHITECTURES))
 def test_rows_are_read_as_they_are_alone_or_the_model_is_refused(name, tmp_path):
     model = ARCHITECTURES[name]()
     found = outcome(name, model)
-    assert found == TABLE[name], 'write the table anew: python tests/architectures.py --write'
+    assert in_our_words(found) == in_our_words(TABLE[name]), 'python tests/architectures.py --write'
     if found['read'] == 'refused':
         assert len(found['why'].splitlines()) == 1
         assert model.config.model_type.split('_')[0].replace('-', '') in found['why'].lower()

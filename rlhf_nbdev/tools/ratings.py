@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .machine import as_float64, keep_every_letter
+
 # %% ../../nbs/tools/ratings.ipynb #4cfe6b34
 RATINGS_FILE = 'vaderSentiment-3.3.2.tar.gz'
 RATINGS_SHA256 = '5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9'
@@ -50,11 +52,13 @@ def download_ratings(
 ) -> Path:  # the file, in `folder`
     "Let pip download the source distribution of vaderSentiment 3.3.2. Raises ConnectionError."
     requirements = Path(folder)/'requirements.txt'
-    requirements.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n')
+    requirements.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n',
+                            encoding='utf-8')
     command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps',
                '--no-binary', 'vaderSentiment', '-d', folder, '-r', requirements]
     try:
-        pip = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        pip = subprocess.run(command, capture_output=True, encoding='utf-8', errors='replace',
+                             timeout=180)
     except subprocess.TimeoutExpired:
         raise ConnectionError(
             'the human ratings could not be fetched: no answer in three minutes') from None
@@ -86,6 +90,7 @@ def fetch_ratings() -> Path:  # `ratings_path()`, where the file now is
 # %% ../../nbs/tools/ratings.ipynb #1f02f8ab
 def ratings_command():
     "The command `rlhf-ratings`."
+    keep_every_letter()
     try:
         print(f'human ratings: {fetch_ratings()}')
     except OSError as error:
@@ -170,5 +175,5 @@ def preference_shares(
     Both raters are drawn at random: all pairs of one rater of i and one of j count alike."""
     higher = torch.ones(9, 9).tril(-1) + torch.eye(9)/2  # (own rating, other's rating)
     # float64, which autocast leaves alone: in bfloat16 a text would win or lose against itself
-    exact = ratings.double()
+    exact = as_float64(ratings)
     return (exact @ higher.to(exact) @ exact.T).to(ratings)
