@@ -161,7 +161,7 @@ def digest_model(model, tokenizer) -> str:
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
     'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings', 'tools/reading',
-    'tools/tokens',
+    'tools/rows', 'tools/tokens',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246
@@ -236,7 +236,7 @@ def learn_demonstrations(
     tokenizer.save_pretrained(folder)
     return {
         'demonstrations': len(train),
-        'left_out': train.left_out,
+        'left_out': sum(train.left_out.values()),
         'loss_before': history[0]['held_out'],
         'loss_after': min(row['held_out'] for row in history),
     }
