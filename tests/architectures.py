@@ -22,7 +22,7 @@ from rlhf_nbdev.tools.models import trunk_of
 from rlhf_nbdev.tools.reading import reading_way
 
 P, R = 8, 10
-STORED = Path(__file__).resolve().parent.parent/'nbs/results/architectures.json'
+STORED = Path(__file__).resolve().parent.parent/'rlhf_nbdev/results/architectures.json'
 VOCABULARY = 96
 PAD = 1
 EOS = [2, 3, 4, 5, 6, 7]  # so many that some responses end early
@@ -254,7 +254,7 @@ def outcome(name, model):
             RewardModel(model)
             line['read'] = reading_way(trunk_of(model), P + R)
     except ValueError as error:
-        line['why'] = re.sub(r'[0-9]+\.[0-9e.+-]+', '…', str(error))  # sizes differ with the machine
+        line['why'] = re.sub(r'\d+\.[\de.+-]+', '…', str(error))  # sizes differ with the machine
     return line
 
 

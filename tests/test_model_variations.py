@@ -91,6 +91,18 @@ MEMORY = {  # models as they may be when an agent is made of them
 }
 
 
+def test_that_rows_are_read_with_padding_is_said_once():
+    def score(agent):
+        for _ in range(2):
+            rollout = agent.generate(*prompts(), R)
+            agent(rollout.tokens, rollout.mask, R)
+
+    _, said = warned(score, Agent(ARCHITECTURES['LFM2']()))
+    assert said.count('Lfm2Model') == 1
+    _, said = warned(score, Agent(tiny('gpt2')))
+    assert 'GPT2' not in said
+
+
 def test_a_window_of_one_token_is_refused():
     refuse(lambda: Agent(tiny('mistral', sliding_window=1)), 'Mistral')
 
@@ -225,7 +237,7 @@ def test_weights_that_are_not_numbers_are_refused():
     model = tiny('gpt2')
     model.transformer.h[0].attn.c_attn.weight.data.fill_(float('nan'))
     with pytest.raises((ValueError, FloatingPointError)) as caught:
-        Agent(model)
+        Agent(model).generate(*prompts(), R)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -352,9 +364,14 @@ def test_a_tokenizer_that_makes_nothing_of_a_text_is_refused(folder):
     refuse(lambda: load_model(str(path)), str(path))
 
 
-def test_an_agent_whose_generation_config_the_library_would_not_save_is_saved(tmp_path):
+def test_a_generation_config_the_library_would_not_save_is_refused_before_anything_is_learnt(
+        tmp_path):
     model = tiny('llama')
     model.generation_config.temperature = 0.6  # without do_sample, as older chat models have it
-    agent = Agent(model)
+    try:
+        agent = Agent(model)
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1
+        return
     agent.save_pretrained(tmp_path, tiny_tokenizer())
     assert Agent.from_pretrained(tmp_path).eos_token_ids == EOS
