@@ -42,7 +42,7 @@ from rlhf_nbdev.tools.rows import (
     row_prompt,
     shown_columns,
 )
-from .tools.tokens import encode, prefix_ids
+from .tools.tokens import encode, eos_of, prefix_ids
 
 # %% ../nbs/03_sft.ipynb #2ac78ac9
 def tidy_sentence(
@@ -115,7 +115,7 @@ class Demonstrations(Dataset):
         response_length: int = 32,  # R: room for the rest, EOS included
     ):
         self.length = prompt_length + response_length  # T
-        self.pad = tokenizer.pad_token_id
+        self.pad, eos = tokenizer.pad_token_id, eos_of(tokenizer)
         self.rows = []  # of each demonstration: its ids with EOS, and how many are its opening
         self.left_out = {'too long': 0, 'with nothing after the opening': 0}
         pairs = [('', text) if isinstance(text, str) else text for text in sentences]
@@ -125,7 +125,7 @@ class Demonstrations(Dataset):
             elif not 0 < len(opening) < len(ids):
                 self.left_out['with nothing after the opening'] += 1
             else:
-                self.rows.append((ids + [tokenizer.eos_token_id], len(opening)))
+                self.rows.append((ids + [eos], len(opening)))
 
     def __len__(self):
         return len(self.rows)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Iterable
 
 import pandas as pd
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Subset, default_collate
@@ -171,9 +170,9 @@ def begin_step_three(
     config: RLHFConfig,
 ) -> RLHFTrainer:
     "The trainer as it is before the first update, and the scale of the scores."
-    torch.manual_seed(config.seed)
-    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)
-    scale_rewards(reward_model, trainer.agent, prompt_batches(prompts, config), config)
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)  # and sets the seed
+    reference = Agent(trainer.ref_model)
+    scale_rewards(reward_model, reference, prompt_batches(prompts, config), config)
     return trainer
 
 # %% ../../nbs/run/command.ipynb #2fd6a14e

@@ -160,8 +160,8 @@ def digest_model(model, tokenizer) -> str:
 # %% ../../nbs/run/stages.ipynb #b800ed68
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
-    'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings', 'tools/reading',
-    'tools/rows', 'tools/tokens',
+    'tools/comparisons', 'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings',
+    'tools/reading', 'tools/rows', 'tools/tokens',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246

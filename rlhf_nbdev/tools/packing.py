@@ -104,7 +104,7 @@ def score_packed(
     tokens: torch.Tensor,  # (B, T)
     mask: torch.Tensor,  # (B, T)
     response_length: int,  # R: the last R tokens are scored, as far as they are real
-    temperature: float = 1.0,  # the one the tokens were sampled with
+    temperature: float = 0.7,  # the one the tokens were sampled with
     states_of=packed_states,  # or another way of reading rows, with the same arguments
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, states, entropy
     """`score_tokens` without padding: log-probs (B, R) in float32, states before each token
