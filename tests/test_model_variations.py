@@ -128,7 +128,7 @@ def test_gradients_are_those_of_each_row_alone(name):
     agent = Agent(model)
     torch.manual_seed(2)
     rollout = agent.generate(*prompts(), R)
-    logprobs, _, _ = agent(rollout.tokens, rollout.mask, R)
+    logprobs, _, _ = agent(rollout.tokens, rollout.mask, R, temperature=1.0)
     weights = [p for p in model.parameters() if p.requires_grad]
     ours = torch.autograd.grad(logprobs.exp().sum(), weights, allow_unused=True)
     total = 0
