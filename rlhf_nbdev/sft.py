@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .agent import position_ids
-from .dataset import packaged_csv, pad_left, prompt_ids, read_csv
+from .dataset import packaged_csv, pad_left, prompt_ids, read_reviews
 from .tools.models import autocast
 
 # %% ../nbs/03_sft.ipynb #2ac78ac9
@@ -61,7 +61,7 @@ def load_sentences(
     if split not in ('train', 'held_out'):
         raise ValueError(f"split is 'train' or 'held_out', not {split!r}")
     wanted = split == 'held_out'
-    sentences, _ = read_csv(packaged_csv(), 'sentences')
+    sentences, _ = read_reviews(packaged_csv(), 'sentences')
     return [tidy_sentence(text) for text in sentences.text if is_held_out(text) == wanted]
 
 # %% ../nbs/03_sft.ipynb #c76de264
