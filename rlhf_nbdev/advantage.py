@@ -45,7 +45,7 @@ def shape_rewards(
     logprobs: torch.Tensor,  # (B, R) of the policy that sampled
     ref_logprobs: torch.Tensor,  # (B, R) of the reference
     response_mask: torch.Tensor,  # (B, R)
-    beta: float = 0.05,  # weight of the KL penalty
+    beta: float = 0.08,  # weight of the KL penalty
 ) -> torch.Tensor:  # (B, R), zero on padding
     """A KL penalty on every token, and the score on the last one.
 

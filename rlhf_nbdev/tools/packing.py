@@ -99,7 +99,7 @@ def score_packed(
     tokens: torch.Tensor,  # (B, T)
     mask: torch.Tensor,  # (B, T)
     response_length: int,  # R: the last R tokens are scored, as far as they are real
-    temperature: float = 1.0,  # the one the tokens were sampled with
+    temperature: float = 0.7,  # the one the tokens were sampled with
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, states, entropy
     """`score_tokens` without padding: log-probs (B, R) in float32, states before each token
     (B, R, D), entropy (B, R). Log-probs and entropy are 0 on padding."""
