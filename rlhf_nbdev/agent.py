@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from safetensors.torch import save_file
 
+from .tools.machine import cache_name
 from rlhf_nbdev.tools.models import (
     check_output_layer,
     eos_ids,
@@ -150,13 +151,13 @@ def read_newest(
     model,  # a causal language model of transformers
     tokens: torch.Tensor,  # (B, prompt and response so far)
     mask: torch.Tensor,  # of the same shape
-    cache,  # `past_key_values` of the step before; None: nothing is read yet
+    cache,  # keys and values of the step before; None: nothing is read yet
 ):  # the model's output: logits of the last position, hidden states of the new ones, the cache
     "Run the model over what its cache does not hold: the prompt, then one token a row."
     n_new = tokens.shape[1] if cache is None else 1
     return model(input_ids=tokens[:, -n_new:], attention_mask=mask,
-                 position_ids=position_ids(mask)[:, -n_new:], past_key_values=cache,
-                 use_cache=True, output_hidden_states=True, logits_to_keep=1)
+                 position_ids=position_ids(mask)[:, -n_new:], use_cache=True,
+                 output_hidden_states=True, logits_to_keep=1, **{cache_name(): cache})
 
 # %% ../nbs/02_agent.ipynb #b9878220
 @patch
@@ -197,7 +198,7 @@ def generate(self: Agent,
     logprobs, values = [], []
     for _ in range(response_length):
         out = read_newest(model or self.model, tokens, mask, cache)
-        cache = out.past_key_values
+        cache = out[cache_name()]
         token, logprob, value = self.next_token(out, temperature, do_sample)  # (B,) each
         logprobs.append(logprob*alive)
         values.append(value*alive)

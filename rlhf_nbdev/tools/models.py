@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from .files import printable
+from .machine import cpu_has_bfloat16
 
 # %% ../../nbs/tools/models.ipynb #bdaced4b
 def knock_at_hub(
@@ -285,7 +286,7 @@ def has_fast_bfloat16(
     "Whether the hardware multiplies matrices in bfloat16."
     device = torch.device(device)
     if device.type == 'cpu':
-        return torch.cpu.get_capabilities().get('avx512_bf16', False)
+        return cpu_has_bfloat16()
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return False

@@ -12,6 +12,8 @@ __all__ = ['pack_rows', 'round_up', 'token_slots', 'fill_bins', 'own_row_bias', 
 import torch
 import torch.nn.functional as F
 
+from .machine import cache_name, has_float64
+
 # %% ../../nbs/tools/packing.ipynb #4342885c
 def pack_rows(
     lengths: list[int],  # real tokens in each row
@@ -122,10 +124,11 @@ def draw(
 ) -> torch.Tensor:  # (B, 1): a token for each row
     "Sample by the inverse of the distribution function: one random number a row."
     # in float32, the rare tokens of a large vocabulary would be rounded away
-    ends = dist.exp().cumsum(-1, dtype=torch.float64)
+    place = dist.device if has_float64(dist.device) else 'cpu'
+    ends = dist.exp().to(place).cumsum(-1, dtype=torch.float64)
     dart = torch.rand(len(ends), 1, dtype=ends.dtype, device=ends.device)*ends[:, -1:]
     token = torch.searchsorted(ends, dart, right=True)  # the first whose end exceeds the dart
-    return token.clamp(max=dist.shape[-1] - 1)
+    return token.clamp(max=dist.shape[-1] - 1).to(dist.device)
 
 # %% ../../nbs/tools/packing.ipynb #4fcdd5b7
 def written_bias(
@@ -153,14 +156,15 @@ class StaticSteps:
     ):
         self.model, self.response_length = model, response_length
         self.shape = self.cache = None  # (B, P) of the batch, and its keys and values
+        self.cache_name = cache_name()
         self.step = self.ask
         if compiled:
             self.step = torch.compile(self.ask, mode='reduce-overhead', dynamic=False)
 
     def ask(self, tokens, bias, positions):
         return self.model(input_ids=tokens, attention_mask=bias, position_ids=positions,
-                          past_key_values=self.cache, use_cache=True,
-                          output_hidden_states=True, logits_to_keep=1)
+                          use_cache=True, output_hidden_states=True, logits_to_keep=1,
+                          **{self.cache_name: self.cache})
 
     def begin(self, shape):
         "An empty cache for a batch of prompts: a new one where their shape is new."
@@ -172,9 +176,9 @@ class StaticSteps:
         self.cache = StaticCache(config=self.model.config,
                                  max_cache_len=shape[1] + self.response_length)
 
-    def __call__(self, input_ids, attention_mask, position_ids, past_key_values, **_):
+    def __call__(self, input_ids, attention_mask, position_ids, **options):
         "As `generate` calls any model."
-        is_prompt = past_key_values is None
+        is_prompt = options[self.cache_name] is None
         if is_prompt:
             self.begin(tuple(attention_mask.shape))
         length = self.shape[1] + self.response_length

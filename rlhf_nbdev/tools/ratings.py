@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .machine import as_float64
+
 # %% ../../nbs/tools/ratings.ipynb #4cfe6b34
 RATINGS_FILE = 'vaderSentiment-3.3.2.tar.gz'
 RATINGS_SHA256 = '5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9'
@@ -170,5 +172,5 @@ def preference_shares(
     Both raters are drawn at random: all pairs of one rater of i and one of j count alike."""
     higher = torch.ones(9, 9).tril(-1) + torch.eye(9)/2  # (own rating, other's rating)
     # float64, which autocast leaves alone: in bfloat16 a text would win or lose against itself
-    exact = ratings.double()
+    exact = as_float64(ratings)
     return (exact @ higher.to(exact) @ exact.T).to(ratings)

@@ -12,6 +12,8 @@ import time
 
 import torch
 
+from .machine import as_float64
+
 # %% ../../nbs/tools/speed.ipynb #ee3820a6
 def time_fastest(
     work,  # is called
@@ -39,7 +41,7 @@ def forward_flops(
 ) -> float:
     """Floating-point operations of one forward pass: a multiplication and an addition for each
     weight of a matrix and each token (Kaplan et al. 2020, section 2.1)."""
-    n, L, D, V = lengths.double(), config.n_layer, config.n_embd, config.vocab_size
+    n, L, D, V = as_float64(lengths), config.n_layer, config.n_embd, config.vocab_size
     matrices = 2*12*L*D**2*n.sum()
     pairs = n*(n + 1)/2  # each token looks at itself and at those before it
     attention = 4*L*D*pairs.sum()
