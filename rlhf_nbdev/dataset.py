@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dataset.html.md"""
 __all__ = ['LABELS', 'PROMPT_COLUMNS', 'clean_text', 'packaged_csv', 'pick_columns', 'as_label', 'check_scale', 'usable_rows',
            'read_reviews', 'read_fetched', 'fetch_from_hub', 'read_hub', 'is_path', 'load_reviews', 'shuffle_key',
            'split_reviews', 'word_cut', 'prompt_ids', 'pad_left', 'check_prompt_settings', 'IMDBDataset',
-           'read_prompts', 'Prompts']
+           'read_prompts', 'whole_prompt_ids', 'Prompts']
 
 # %% ../nbs/01_dataset.ipynb #c9864eff
 import hashlib
@@ -372,6 +372,17 @@ def read_prompts(
     require_some(prompts, left_out, path, 'prompt')
     return prompts, left_out
 
+# %% ../nbs/01_dataset.ipynb #66c635b4
+def whole_prompt_ids(
+    tokenizer,  # a fast tokenizer of transformers
+    texts: list[str],
+) -> list[list[int]]:
+    "Token ids of prompts of which nothing is cut."
+    if not texts:
+        return []
+    no_text_has_so_many = 8 + max(len(text.encode()) for text in texts)
+    return prompt_ids(tokenizer, texts, no_text_has_so_many)
+
 # %% ../nbs/01_dataset.ipynb #3545ca40
 class Prompts(Dataset):
     "Prompts of one's own for PPO, whole: `(P,)` ids and mask each, padded on the left."
@@ -385,8 +396,7 @@ class Prompts(Dataset):
         check_prompt_settings(tokenizer, 'train', prompt_length)
         if not texts:
             raise ValueError('there are no prompts: the list of texts is empty')
-        longest = max(len(text.encode()) for text in texts)
-        whole = prompt_ids(tokenizer, texts, prompt_length + longest)
+        whole = whole_prompt_ids(tokenizer, texts)
         kept = [i for i, ids in enumerate(whole) if 0 < len(ids) <= prompt_length]
         reason = f'of no token, or more than {prompt_length}'
         self.left_out = {reason: len(texts) - len(kept)}

@@ -1,6 +1,7 @@
 "Step one: sentences parted by their letters, losses over response tokens, the best weights kept."
 import copy
 import hashlib
+import json
 import math
 from contextlib import nullcontext
 
@@ -77,7 +78,81 @@ def test_demonstrations_that_do_not_fit_are_counted(tokenizer):
     room = len(tokenizer(SENTENCE)['input_ids']) + 1
     sentences = [SENTENCE, 'A', SENTENCE + ' Great fun!']  # one fits, one ends with the opening
     data = sft.Demonstrations(tokenizer, sentences, 3, room - 3)
-    assert (len(data), data.left_out) == (1, 2)
+    assert len(data) == 1
+    assert data.left_out == {'too long': 1, 'with nothing after the opening': 1}
+
+
+def test_a_pair_is_never_cut(tokenizer):
+    pairs = [('Great fun', ' from start to end!'), ('I', 'left.'), ('I left. '*9, 'No.'),
+             ('Great fun', ' from start to end! '*9)]
+    data = sft.Demonstrations(tokenizer, pairs, 6, 30)
+    assert data.left_out == {'too long': 2, 'with nothing after the opening': 0}
+    assert len(data) == 2
+    for (prompt, response), (ids, opening) in zip(pairs, data.rows):
+        assert ids[:opening] == tokenizer(prompt)['input_ids'], 'PPO shows another prompt'
+        assert tokenizer.decode(ids[:-1]) == prompt + response
+        assert ids[-1] == tokenizer.eos_token_id
+
+
+def test_pairs_and_sentences_go_together(tokenizer):
+    data = sft.Demonstrations(tokenizer, [('Great', ' fun'), SENTENCE], 3, 30)
+    alone = sft.Demonstrations(tokenizer, [SENTENCE], 3, 30)
+    assert data.rows[1] == alone.rows[0]
+
+
+def demonstrations_of(tmp_path, *rows, **columns):
+    path = tmp_path/'own.jsonl'
+    path.write_text('\n'.join(map(json.dumps, rows)), encoding='utf-8')
+    return sft.read_demonstrations(path, **columns)
+
+
+ASKS = {'role': 'user', 'content': 'Good?'}
+SAYS = {'role': 'assistant', 'content': 'Yes.'}
+
+
+@pytest.mark.parametrize('row, pair', [
+    ({'prompt': 'The film', 'completion': ' is good.'}, ('The film', ' is good.')),
+    ({'prompt': 'Good?', 'response': 'Yes.'}, ('Good?', ' Yes.')),
+    ({'Question': 'Good?', 'Answer': '\nYes.'}, ('Good?', '\nYes.')),
+    ({'instruction': 'Judge.', 'input': '', 'output': 'Good.'}, ('Judge.', ' Good.')),
+    ({'instruction': 'Judge.', 'input': 'Alien', 'output': 'Good.'},
+     ('Judge.\n\nAlien', ' Good.')),
+    ({'messages': [ASKS, SAYS]}, ('Good?', ' Yes.')),
+    ({'conversations': [{'from': 'human', 'value': 'Good?'}, {'from': 'gpt', 'value': 'Yes.'}]},
+     ('Good?', ' Yes.')),
+    ({'prompt': [ASKS], 'completion': [SAYS]}, ('Good?', ' Yes.')),
+    ({'messages': [ASKS, SAYS, ASKS, SAYS]},
+     ('\n\nHuman: Good?\n\nAssistant: Yes.\n\nHuman: Good?\n\nAssistant:', ' Yes.')),
+    ({'text': 'A whole sentence.', 'label': 1}, ('', 'A whole sentence.')),
+])
+def test_demonstrations_in_the_shapes_people_have(row, pair, tmp_path):
+    empty = dict.fromkeys(row)
+    pairs, left_out = demonstrations_of(tmp_path, row, empty)
+    assert pairs == [pair]
+    assert list(left_out.values()) == [0, 1]
+
+
+def test_columns_of_demonstrations_can_be_named(tmp_path):
+    row = {'prompt': 'no', 'ask': 'Good?', 'say': 'Yes.', 'text': 'no'}
+    pairs, _ = demonstrations_of(tmp_path, row, prompt_column='ask', response_column='say')
+    assert pairs == [('Good?', ' Yes.')]
+    with pytest.raises(ValueError, match="no column 'tell'; found the columns prompt, ask, say"):
+        demonstrations_of(tmp_path, row, prompt_column='ask', response_column='tell')
+    with pytest.raises(ValueError, match='found the columns prompt, ask, say, text; prompt and'):
+        demonstrations_of(tmp_path, row, prompt_column='ask')
+
+
+@pytest.mark.parametrize('row, reason', [
+    ({'prompt': 'Good?', 'completion': 3}, 'no usable demonstration .1 no text under prompt and'),
+    ({'prompt': ' ', 'completion': 'Yes.'}, 'no usable demonstration .1 no text under prompt and'),
+    ({'messages': [SAYS, ASKS]}, 'no usable demonstration .1 no conversation'),
+    ({'messages': [SAYS]}, 'no usable demonstration .1 no conversation'),
+    ({'text': ''}, 'no usable demonstration .1 no text under text'),
+    ({'review': 'Good.'}, 'found the columns review;'),
+])
+def test_demonstrations_that_leave_nothing_are_refused(row, reason, tmp_path):
+    with pytest.raises(ValueError, match=reason):
+        demonstrations_of(tmp_path, row)
 
 
 def test_demonstrations_end_and_are_split_after_the_opening(tokenizer):

@@ -50,8 +50,9 @@ def step_one_in_words(
     "What the demonstrations did."
     if not sft:
         return 'given'
-    return (f"{sft['demonstrations']:,} demonstrations ({sft['left_out']:,} left out: too long); "
-            f"loss on others {sft['loss_before']:.3f}, then {sft['loss_after']:.3f} nats per token")
+    return (f"{sft['demonstrations']:,} demonstrations ({sft['left_out']:,} left out: "
+            f"too long, or all opening); loss on others {sft['loss_before']:.3f}, "
+            f"then {sft['loss_after']:.3f} nats per token")
 
 # %% ../../nbs/run/report.ipynb #b5d5b4a3
 def step_two_in_words(

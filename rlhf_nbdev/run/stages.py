@@ -372,7 +372,7 @@ def learn_demonstrations(
     tokenizer.save_pretrained(folder)
     return {
         'demonstrations': len(train),
-        'left_out': train.left_out,
+        'left_out': sum(train.left_out.values()),
         'loss_before': history[0]['held_out'],
         'loss_after': min(row['held_out'] for row in history),
     }
