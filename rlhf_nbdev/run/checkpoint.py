@@ -48,6 +48,8 @@ def trainer_state(
     device = trainer.agent.model.device
     if device.type == 'cuda':
         tensors['rng.cuda'] = torch.cuda.get_rng_state(device)
+    elif device.type == 'mps':
+        tensors['rng.mps'] = torch.mps.get_rng_state()
     numbers = {'beta': trainer.beta,
                'optimizer': optimizer['param_groups'],
                'scheduler': trainer.scheduler.state_dict(),
@@ -179,8 +181,8 @@ def check_same_run(
     check_shapes(path, saved, parameters)
     if numbers['reference'] != reference_fingerprint(trainer):
         raise ValueError(f'{path} was trained against another reference')
-    on_cuda = trainer.agent.model.device.type == 'cuda'
-    if on_cuda != ('rng.cuda' in tensors):
+    here = {name for name in trainer_state(trainer)[0] if name.startswith('rng.')}
+    if here != {name for name in tensors if name.startswith('rng.')}:
         raise ValueError(f'{path} was written on another kind of device, and cannot go on to '
                          'the same end on this one')
     if numbers['versions'] != library_versions():
@@ -192,12 +194,15 @@ def optimizer_moments(
     tensors: dict[str, torch.Tensor],  # of `read_checkpoint`
     n_parameters: int,
 ) -> dict[int, dict[str, torch.Tensor]]:  # as the optimizer's `load_state_dict` wants them
-    "Adam's count of steps and its two averages for each parameter that has been moved."
+    """Adam's count of steps and its two averages for each parameter that has been moved.
+
+    Copies: what is read from a file may stay tied to it, and Windows replaces no such file."""
     moments = {}
     for index in range(n_parameters):
         if f'optimizer.{index}.step' in tensors:
             names = ('step', 'exp_avg', 'exp_avg_sq')
-            moments[index] = {name: tensors[f'optimizer.{index}.{name}'] for name in names}
+            moments[index] = {name: tensors[f'optimizer.{index}.{name}'].clone()
+                              for name in names}
     return moments
 
 # %% ../../nbs/run/checkpoint.ipynb #b907f580
@@ -218,6 +223,8 @@ def restore_trainer(
     torch.set_rng_state(tensors['rng.cpu'])
     if 'rng.cuda' in tensors:
         torch.cuda.set_rng_state(tensors['rng.cuda'], trainer.agent.model.device)
+    elif 'rng.mps' in tensors:
+        torch.mps.set_rng_state(tensors['rng.mps'])
 
 # %% ../../nbs/run/checkpoint.ipynb #bcfb43b5
 def load_checkpoint(
@@ -267,7 +274,7 @@ class Stopping:
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():  # others cannot be asked
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not Python's
                     self.before[number] = signal.signal(number, self.note)
         return self
 

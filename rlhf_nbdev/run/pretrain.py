@@ -14,6 +14,7 @@ __all__ = ['pretraining_texts', 'train_tokenizer', 'build_model', 'epoch_windows
 import copy
 import json
 import math
+import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from itertools import count, islice
 from pathlib import Path
@@ -30,6 +31,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from ..dataset import clean_text, load_reviews, split_reviews
 from ..sft import linear_decay
 from ..tools.files import write_whole
+from ..tools.machine import keep_every_letter, saying_what_takes_less
 
 # %% ../../nbs/run/pretrain.ipynb #c5bd281f
 def pretraining_texts(
@@ -255,7 +257,7 @@ def unpack_optimizers(optimizers: list, packed: dict[str, torch.Tensor]):
     states = [{} for _ in optimizers]
     for key, value in packed.items():
         o, i, name = key.split('/')
-        states[int(o)].setdefault(int(i), {})[name] = value
+        states[int(o)].setdefault(int(i), {})[name] = value.clone()  # free of its file
     for opt, state in zip(optimizers, states):
         opt.load_state_dict({**opt.state_dict(), 'state': state})
 
@@ -315,7 +317,7 @@ def pretrain_steps(
     batches = training_batches(reviews, model.config.n_positions, batch_size, start, seed)
     batches = islice(batches, max(0, steps - start))
     progress = tqdm(batches, initial=start, total=steps, desc='pretraining', mininterval=5)
-    with open(out/'pretrain.jsonl', 'a') as log:
+    with open(out/'pretrain.jsonl', 'a', encoding='utf-8') as log:
         for step, x in progress:
             loss = pretrain_step(model, optimizers, x.to(model.device), schedule(step, steps))
             log.write(json.dumps({'step': step, 'loss': loss}) + '\n')
@@ -352,7 +354,7 @@ def save_model(
     "Write what ships: half precision on disk, tokenizer and figures beside it."
     copy.deepcopy(model).half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder/'figures.json').write_text(json.dumps(figures, indent=1))
+    (folder/'figures.json').write_text(json.dumps(figures, indent=1), encoding='utf-8')
 
 # %% ../../nbs/run/pretrain.ipynb #7e8df238
 def pretrain(
@@ -377,7 +379,8 @@ def pretrain(
 
 # %% ../../nbs/run/pretrain.ipynb #211932e0
 def pretrain_command():
-    "The command `rlhf-pretrain`."
+    "The command `rlhf-pretrain`. What cannot work is said in a line, without a traceback."
+    keep_every_letter()
     parser = ArgumentParser(description='Train the embedded model.',
                             formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='runs/pretrain',
@@ -389,5 +392,10 @@ def pretrain_command():
                         help='where to compute')
     args = parser.parse_args()
     texts, held_out = pretraining_texts()
-    figures = pretrain(args.out, texts, held_out, args.steps, seed=args.seed, device=args.device)
+    try:
+        with saying_what_takes_less('pretraining', 'name another --device'):
+            figures = pretrain(
+                args.out, texts, held_out, args.steps, seed=args.seed, device=args.device)
+    except (MemoryError, OSError, FloatingPointError) as error:
+        sys.exit(f'rlhf-pretrain: {error}')
     print(json.dumps(figures, indent=1))

@@ -324,7 +324,7 @@ def finish_run(
     "Write samples, figures and report, and show the first samples."
     table = side_by_side(tables)
     table.to_json(folder/'samples.jsonl', orient='records', lines=True, force_ascii=False)
-    (folder/'summary.json').write_text(json.dumps(figures, indent=1))
+    (folder/'summary.json').write_text(json.dumps(figures, indent=1), encoding='utf-8')
     if rows:
         write_report(folder, rows, table, figures, settings)
     print_figures(figures, len(table))

@@ -6,12 +6,13 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/stages.html.md"""
 
 # %% auto #0
 __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', 'require_model', 'names_function', 'require_one',
-           'require_file_of_column', 'require_device', 'Material', 'model_rate', 'RunConfig', 'digest_model',
-           'context_length', 'stage_folder', 'do_stage', 'stages_root', 'require_place_for_stages', 'keep_stage',
-           'hold_out', 'require_rows', 'find_demonstrations', 'learn_demonstrations', 'require_same_tokenizer',
-           'read_fine_tuned', 'fine_tune', 'find_ratings', 'readable_ratings', 'learn_from_people', 'learn_from_labels',
-           'longest_comparison', 'find_preferences', 'learn_from_preferences', 'reward_inputs', 'teach_reward_model',
-           'read_reward_model', 'fit_reward_model', 'first_two_steps']
+           'require_file_of_column', 'require_device', 'looks_like_path', 'absolute_path', 'Material', 'model_rate',
+           'RunConfig', 'digest_model', 'context_length', 'stage_folder', 'do_stage', 'stages_root',
+           'require_place_for_stages', 'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations',
+           'learn_demonstrations', 'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings',
+           'readable_ratings', 'learn_from_people', 'learn_from_labels', 'longest_comparison', 'find_preferences',
+           'learn_from_preferences', 'reward_inputs', 'teach_reward_model', 'read_reward_model', 'fit_reward_model',
+           'first_two_steps']
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
@@ -108,10 +109,34 @@ def require_device(
 ):
     "Raises ValueError if nothing can be computed there."
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ValueError(f"device '{device}' cannot be used: {first_line}") from None
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        if device.startswith('mps'):
+            reason = "PyTorch finds none of Apple's GPUs here"
+        raise ValueError(f"device '{device}' cannot be used: {reason}") from None
+
+# %% ../../nbs/run/stages.ipynb #6d616502
+def looks_like_path(
+    name: str,  # of a model or of data
+) -> bool:
+    "Whether it cannot be meant as a name on the hub, which is `name` or `owner/name`."
+    is_hub_name = re.fullmatch(r'([\w-][\w.-]*/)?[\w-][\w.-]*', name, re.ASCII)
+    folder_is_here = '/' in name and Path(name).parent.is_dir()
+    files = ('.csv', '.json', '.jsonl', '.parquet', '.gz', '.zip')
+    return not is_hub_name or folder_is_here or name.lower().endswith(files)
+
+# %% ../../nbs/run/stages.ipynb #6d616504
+def absolute_path(
+    setting: str,  # for the message
+    name: str,  # a path, or a name on the hub
+) -> str:  # the absolute path, or the name
+    "Raises FileNotFoundError if a path leads nowhere."
+    if name and Path(name).exists():
+        return str(Path(name).absolute())
+    if looks_like_path(name):
+        raise FileNotFoundError(f'{setting} {name}: there is no such file or folder')
+    return name
 
 # %% ../../nbs/run/stages.ipynb #f496b5d6
 @dataclass
@@ -144,6 +169,13 @@ class Material:
     rejected_column: str = option('', 'Name of the worse response in --preferences.')
 
     def __post_init__(self):
+        if self.model != 'embedded':
+            self.model = absolute_path('model', self.model)
+        if self.data not in ('package', 'hub'):
+            self.data = absolute_path('data', self.data)
+        for name in ('prompts', 'demonstrations', 'ratings', 'preferences'):
+            if getattr(self, name) not in ('', 'labels'):
+                setattr(self, name, str(Path(getattr(self, name)).absolute()))
         require_file_of_column('prompt_column', self.prompt_column, prompts=self.prompts,
                                demonstrations=self.demonstrations, preferences=self.preferences)
         require_file_of_column('response_column', self.response_column,
@@ -206,6 +238,9 @@ class RunConfig(Material):
         require_one('step one', sft=self.sft, demonstrations=self.demonstrations)
         require_one('step two', reward=self.reward, preferences=self.preferences)
         require_one('step two', ratings=self.ratings, preferences=self.preferences)
+        for name in ('sft', 'reward', 'stages'):
+            if getattr(self, name) and not names_function(getattr(self, name)):
+                setattr(self, name, str(Path(getattr(self, name)).absolute()))
         require_model('sft', self.sft, 'config.json')
         if not names_function(self.reward):
             require_model('reward', self.reward, 'reward_head.safetensors')
@@ -246,7 +281,7 @@ def stage_folder(
     "Where a step is kept: under its name, and the digest of its inputs and of its code."
     code = [inspect.getsource(make)]
     for module in STAGE_MODULES:
-        code.append((files('rlhf_nbdev')/f'{module}.py').read_text())
+        code.append((files('rlhf_nbdev')/f'{module}.py').read_text(encoding='utf-8'))
     return root/f'{name}-{digest(inputs, code)}'
 
 # %% ../../nbs/run/stages.ipynb #80371116
@@ -259,7 +294,7 @@ def do_stage(
         unfinished, started = Path(temp)/folder.name, time.perf_counter()
         figures = make(unfinished)
         figures = figures | {'seconds': round(time.perf_counter() - started, 1)}
-        (unfinished/'figures.json').write_text(json.dumps(figures))
+        (unfinished/'figures.json').write_text(json.dumps(figures), encoding='utf-8')
         try:
             unfinished.rename(folder)
         except OSError:  # another run has finished the same step meanwhile
@@ -300,7 +335,7 @@ def keep_stage(
         require_place_for_stages(root)
         do_stage(folder, make)
     try:
-        figures = json.loads((folder/'figures.json').read_text())
+        figures = json.loads((folder/'figures.json').read_text(encoding='utf-8'))
     except ValueError:
         raise ValueError(
             f'{folder} is damaged: remove it, and the step is done again') from None

@@ -16,6 +16,7 @@ import argparse
 import copy
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +50,7 @@ from ..ppo import RLHFConfig, RLHFTrainer
 from ..reward import normalize
 from .stages import first_two_steps
 from ..tools.files import append_json_line, write_whole
+from ..tools.machine import keep_every_letter, saying_what_takes_less
 from ..tools.ratings import ratings_path
 from rlhf_nbdev.train import (
     ppo_updates,
@@ -433,7 +435,7 @@ def run_tasks(
         'torch': torch.__version__.split('+')[0],
         'transformers': transformers.__version__,
     }
-    pool = ProcessPoolExecutor(workers, get_context('spawn'))
+    pool = ProcessPoolExecutor(workers, get_context('spawn'), keep_every_letter)
     with pool, tqdm(total=len(tasks)) as bar:
         list(pool.map(make_stages, sorted({seed for _, seed in tasks})))
         for future in as_completed([pool.submit(run_task, task) for task in tasks]):
@@ -445,6 +447,7 @@ def run_tasks(
 # %% ../../nbs/run/study.ipynb #69f27cd6
 def study_command():
     "The command `rlhf-study`."
+    keep_every_letter()
     parser = study_parser()
     args = parser.parse_args()
     groups = study_groups()
@@ -459,4 +462,11 @@ def study_command():
         sys.exit(f'rlhf-study: {error}')
     if not ratings_path().is_file():
         sys.exit('rlhf-study: the human ratings are needed: run `rlhf-ratings`')
-    run_tasks(tasks_left(args.only, args.seeds, runs), args.workers, args.out)
+    fewer = f'lower --workers (now {args.workers}); what is done is kept'
+    try:
+        with saying_what_takes_less('a run of the study', fewer):
+            run_tasks(tasks_left(args.only, args.seeds, runs), args.workers, args.out)
+    except MemoryError as error:
+        sys.exit(f'rlhf-study: {error}')
+    except BrokenProcessPool:
+        sys.exit(f'rlhf-study: a worker was ended, perhaps for want of memory: {fewer}')

