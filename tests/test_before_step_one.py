@@ -2,15 +2,18 @@
 import shutil
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from small_runs import SMALL, few_reviews
-from tiny import TEXTS, tiny_gpt2
+from tiny import TEXTS, tiny_gpt2, tiny_tokenizer
 from warm import assert_refused, run
 
+from rlhf_nbdev.dataset import Prompts
 from rlhf_nbdev.ppo import RLHFConfig
-from rlhf_nbdev.reward import RewardModel
+from rlhf_nbdev.reward import LabelPairs, RatedSentences, RewardModel
 from rlhf_nbdev.run import inputs
 from rlhf_nbdev.run.stages import RunConfig, learn_from_people, readable_ratings
+from rlhf_nbdev.sft import Demonstrations
 from rlhf_nbdev.tools.models import load_model
 
 __all__ = ['few_reviews']  # a fixture
@@ -53,7 +56,6 @@ def test_a_context_of_just_prompt_and_response_leaves_long_sentences_out(tmp_pat
 
 
 def test_sentences_that_cannot_be_read_are_left_out_on_both_sides():
-    import pandas as pd
     tokenizer = load_model()[1]
     texts = TEXTS[:4] + [' '.join(TEXTS)]
     ratings = pd.DataFrame({'text': texts, 'ratings': [[1, 2], [0, -1], [3, 3], [2, 2], [1, 0]],
@@ -189,3 +191,19 @@ def test_the_longest_texts_go_through_the_models(monkeypatch):
     assert read[-1] == (1, 20)
 
 
+
+
+# a tokenizer without a pad token
+
+@pytest.mark.parametrize('make', [
+    lambda tokenizer, reviews: Demonstrations(tokenizer, TEXTS),
+    lambda tokenizer, reviews: RatedSentences(tokenizer, reviews),
+    lambda tokenizer, reviews: LabelPairs(tokenizer, TEXTS, [0, 1]*6, 4),
+    lambda tokenizer, reviews: Prompts(tokenizer, TEXTS, 32),
+], ids=['demonstrations', 'rated sentences', 'label pairs', 'prompts'])
+def test_a_tokenizer_without_a_pad_token_is_refused_in_a_line(make):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    ratings = pd.DataFrame({'text': TEXTS, 'ratings': [[1, 2]]*12})
+    with pytest.raises(ValueError, match='has no pad token'):
+        make(tokenizer, ratings)[0]

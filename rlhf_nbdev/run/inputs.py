@@ -59,6 +59,7 @@ from rlhf_nbdev.run.stages import (
 from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
 from ..tools.models import load_model
+from ..tools.rows import left_out_in_words
 from ..train import prompt_batches, sample_responses
 
 # %% ../../nbs/run/inputs.ipynb #6bcc43e4
@@ -292,10 +293,10 @@ def say_found(
     what: str,  # they are
     train,  # to learn from; anything with a length
     held_out,
-    left_out: dict[str, int],  # by reason
+    *left_out: dict[str, int],  # by reason
 ):
     "One line on material of one's own."
-    reasons = ', '.join(f'{n:,} {reason}' for reason, n in left_out.items() if n)
+    reasons = ', '.join(filter(None, map(left_out_in_words, left_out)))
     print(f'{what}: {len(train):,} to learn from, {len(held_out):,} held out'
           + (f'; left out: {reasons}' if reasons else ''))
 
@@ -451,7 +452,7 @@ def try_demonstrations(
             f'from {len(fitting[0])} fit into prompt_length + response_length = {sum(lengths)} '
             f'tokens, of {len(held_out)} held out {len(fitting[1])}: raise response_length')
     if run.demonstrations:
-        say_found('demonstrations', *fitting, left_out)
+        say_found('demonstrations', *fitting, left_out, *(rows.left_out for rows in fitting))
     longest = max(fitting[0].rows, key=lambda row: len(row[0]))
     item = fitting[0][fitting[0].rows.index(longest)]
     sft_batch_loss(model, default_collate([item]))

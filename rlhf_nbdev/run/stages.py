@@ -54,6 +54,7 @@ from rlhf_nbdev.sft import (
 from ..tools.files import digest, fingerprint
 from ..tools.models import load_model, load_tokenizer
 from ..tools.ratings import ratings_path, read_ratings
+from ..tools.rows import left_out_in_words
 
 # %% ../../nbs/run/stages.ipynb #215d1731
 def require_at_least(
@@ -369,7 +370,7 @@ def require_rows(
 ):
     "Raises ValueError if there are too few, which says how many are needed."
     if n < least:
-        reasons = ', '.join(f'{k} {reason}' for reason, k in left_out.items() if k)
+        reasons = left_out_in_words(left_out)
         raise ValueError(f'{path}: {n} usable {what}, and {least} are needed at least'
                          + (f' (left out: {reasons})' if reasons else ''))
 
