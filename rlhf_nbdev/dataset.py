@@ -13,7 +13,6 @@ __all__ = ['LABELS', 'PROMPT_COLUMNS', 'clean_text', 'packaged_csv', 'pick_colum
 # %% ../nbs/01_dataset.ipynb #c9864eff
 import hashlib
 import importlib.util
-import math
 import re
 import warnings
 from pathlib import Path
@@ -26,6 +25,7 @@ from .tools.files import is_text
 from .tools.models import check_hub
 from rlhf_nbdev.tools.rows import (
     DATA_SUFFIXES,
+    as_number,
     columns_of,
     find_column,
     left_out_in_words,
@@ -89,13 +89,7 @@ def check_scale(
     path: str | Path,  # for the message
 ):
     "Raise ValueError if labels are numbers on another scale than 0 and 1."
-    numbers = set()
-    for label in labels:
-        try:
-            numbers.add(float(label))
-        except (TypeError, ValueError):
-            continue  # a word, or nothing
-    numbers = {number for number in numbers if not math.isnan(number)}
+    numbers = set(map(as_number, labels)) - {None}
     understood = ({0, 1}, {-1, 0}, {-1, 1})
     if not any(numbers <= scale for scale in understood):
         shown = ', '.join(f'{number:g}' for number in sorted(numbers)[:6])

@@ -29,10 +29,12 @@ from tqdm.auto import tqdm
 
 from .dataset import pad_left
 from .sft import linear_decay
-from .tools.files import is_text, json_lines
+from .tools.comparisons import NO_TEXT, comparisons_of
+from .tools.files import is_text
 from .tools.models import autocast, float32_head, load_tensors, load_weights
 from .tools.packing import packed_states
-from .tools.ratings import preference_shares
+from .tools.ratings import preference_shares, require_ratings
+from .tools.rows import left_out_in_words, load_rows, require_some
 
 # %% ../nbs/04_reward.ipynb #70b41e28
 def bradley_terry_loss(
@@ -108,8 +110,10 @@ def draw_comparisons(
 def rating_histogram(
     ratings: list[int],  # whole numbers from −4 to 4, one for each rater
 ) -> torch.Tensor:  # (9,)
-    "The share of raters who gave −4, −3, … 4."
-    return torch.bincount(torch.tensor(ratings) + 4, minlength=9)/len(ratings)
+    "The share of raters who gave −4, −3, … 4. Raises ValueError on another scale."
+    require_ratings(ratings)
+    whole = torch.tensor([int(rating) for rating in ratings])
+    return torch.bincount(whole + 4, minlength=9)/len(ratings)
 
 # %% ../nbs/04_reward.ipynb #78b127b8
 def write_preferences(
@@ -122,43 +126,34 @@ def write_preferences(
 
 # %% ../nbs/04_reward.ipynb #91a8f157
 def comparison_fault(
-    row,  # what a line of JSON held; None: it was no JSON
+    row: dict,  # prompt, chosen, rejected
 ) -> str:  # empty if it can be used
     "Why a comparison cannot be used."
-    if row is None:
-        return 'not JSON'
-    no_text = 'no text under chosen, rejected (and prompt)'
-    if not isinstance(row, dict):
-        return no_text
     prompt, chosen, rejected = row.get('prompt', ''), row.get('chosen'), row.get('rejected')
     if not (is_text(prompt) and is_text(chosen) and is_text(rejected)):
-        return no_text
+        return NO_TEXT
     if not chosen.strip() or not rejected.strip():
-        return no_text
+        return NO_TEXT
     return 'both sides alike' if chosen == rejected else ''
 
 # %% ../nbs/04_reward.ipynb #8294d438
 def read_preferences(
-    path: str | Path,  # JSON lines with the keys chosen, rejected and, if there is one, prompt
+    path: str | Path,  # a file of rows in any shape of `comparisons_of`, or a folder of such files
+    columns: dict[str, str] | None = None,  # the file's names: {'chosen': 'good', …}
 ) -> tuple[list[dict], dict]:  # rows of prompt, chosen, rejected; how many were left out, by reason
-    """Comparisons as TRL and Anthropic's hh-rlhf write them.
+    """Comparisons as TRL, hh-rlhf, UltraFeedback, HelpSteer, SHP or OpenAssistant write them.
 
-    Lines that cannot be used are left out and counted. Raises FileNotFoundError."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'no comparisons at {path}: JSON lines with the keys prompt, '
-                                'chosen and rejected are needed')
-    faults = ('not JSON', 'no text under chosen, rejected (and prompt)', 'both sides alike')
-    rows, left_out = [], dict.fromkeys(faults, 0)
-    text = path.read_text(encoding='utf-8-sig', errors='replace')  # lines may end in \r or \r\n
-    for _, row in json_lines(text.encode()):
-        fault = comparison_fault(row)
+    What cannot be used is left out and counted. Raises FileNotFoundError and ValueError."""
+    rows, left_out = load_rows(path)
+    left_out = left_out | {NO_TEXT: 0, 'both sides alike': 0}
+    kept = []
+    for found in comparisons_of(rows, path, columns):
+        fault = found if isinstance(found, str) else comparison_fault(found)
         if fault:
-            left_out[fault] += 1
+            left_out[fault] = left_out.get(fault, 0) + 1
         else:
-            sides = {'chosen': row['chosen'], 'rejected': row['rejected']}
-            rows.append({'prompt': row.get('prompt', '')} | sides)
-    return rows, left_out
+            kept.append(found)
+    return kept, left_out
 
 # %% ../nbs/04_reward.ipynb #31028713
 def ended_ids(
@@ -195,8 +190,9 @@ class PreferenceDataset(Dataset):
         tokenizer,  # the reward model's
         path: str | Path,  # see `read_preferences`
         max_length: int = 128,  # T at most: pairs with a longer text are left out, and counted
+        columns: dict[str, str] | None = None,  # see `read_preferences`
     ):
-        rows, self.left_out = read_preferences(path)
+        rows, self.left_out = read_preferences(path, columns)
         chosen = ended_ids(tokenizer, [row['prompt'] + row['chosen'] for row in rows])
         rejected = ended_ids(tokenizer, [row['prompt'] + row['rejected'] for row in rows])
         self.pairs, lengths = [], []
@@ -225,10 +221,8 @@ def report_left_out(
     path: str | Path,  # of the file, for the message
 ):
     "Warn of what was left out. Raises ValueError if nothing is left."
-    parts = [f'{n} {reason}' for reason, n in self.left_out.items() if n]
-    found = ', '.join(parts)
-    if not self.pairs:
-        raise ValueError(f'{path}: no usable comparison ({found or "the file is empty"})')
+    require_some(self.pairs, self.left_out, path, 'comparison')
+    found = left_out_in_words(self.left_out)
     if found:
         warnings.warn(f'{path}: left out {found}; {len(self.pairs)} comparisons kept')
 
@@ -273,12 +267,22 @@ class RatedSentences(Dataset):
         self,
         tokenizer,  # the reward model's
         table: pd.DataFrame,  # columns text, ratings
+        max_length: int | None = None,  # T at most: longer sentences are left out; None: all
     ):
-        self.ids = ended_ids(tokenizer, table.text.tolist())
-        self.lengths = [len(ids) for ids in self.ids]
+        ids = ended_ids(tokenizer, table.text.tolist())
+        longest = max_length or max(map(len, ids), default=0)
+        self.kept = [i for i, each in enumerate(ids) if len(each) <= longest]  # rows of the table
+        self.left_out = {f'longer than {longest} tokens': len(ids) - len(self.kept)}
+        require_some(self.kept, self.left_out, 'ratings', 'sentence')
+        if len(self.kept) < len(ids):
+            warnings.warn(f'left out {left_out_in_words(self.left_out)}; '
+                          f'{len(self.kept)} rated sentences kept')
+        self.ids = [ids[i] for i in self.kept]
+        self.lengths = [len(each) for each in self.ids]
         self.length = max(self.lengths)  # T
         self.pad = tokenizer.pad_token_id
-        self.ratings = torch.stack([rating_histogram(each) for each in table.ratings])  # (N, 9)
+        ratings = [rating_histogram(table.ratings.iloc[i]) for i in self.kept]
+        self.ratings = torch.stack(ratings)  # (N, 9)
 
     def __len__(self):
         return len(self.ids)
@@ -334,11 +338,14 @@ def train_reward_model(
 ) -> list[dict]:  # loss and accuracy of each step, before it
     """One epoch, as a rule: on comparisons seen more often, reward models overfit quickly.
 
-    Ouyang et al. 2022, appendix C.2. Raises FloatingPointError."""
+    Ouyang et al. 2022, appendix C.2. Raises ValueError and FloatingPointError."""
     parameters = reward_model.parameters()
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
-    batch_loss = rated_batch_loss if isinstance(data, RatedSentences) else pair_batch_loss
-    lonely_last = len(data) > 1 and len(data) % batch_size == 1  # one text alone makes no pair
+    rated = isinstance(data, RatedSentences)
+    if rated and min(len(data), batch_size) < 2:
+        raise ValueError('one rated sentence makes no pair: give two or more, and a batch of two')
+    batch_loss = rated_batch_loss if rated else pair_batch_loss
+    lonely_last = rated and len(data) % batch_size == 1  # one text alone makes no pair
     batches = DataLoader(data, batch_size, shuffle=True, drop_last=lonely_last)
     steps = epochs*len(batches)
     history = []

@@ -218,7 +218,7 @@ def test_labels_as_spreadsheets_write_them(labels, tmp_path):
 
 
 @pytest.mark.parametrize('labels', [
-    '1 2 3 4 5', '1 5', '2 1', '1.0 2.0', '-1 0 1', '0 1 2', '0.1 0.9', '1 2', '0 4', '1 1e999'])
+    '1 2 3 4 5', '1 5', '2 1', '1.0 2.0', '-1 0 1', '0 1 2', '0.1 0.9', '1 2', '0 4'])
 def test_another_scale_is_never_misread(labels, tmp_path):
     rows = [f'review {i},{label}' for i, label in enumerate(labels.split())]
     path = tmp_path/'a.csv'

@@ -2,24 +2,32 @@
 
 Or it says in a line or two which file it cannot read, and why. Models and checkpoints are in
 test_fuzz_models.py."""
+import bz2
+import codecs
 import csv
+import gzip
 import io
 import json
+import lzma
 import re
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, strategies as st
 from mutations import fuzz, lines_of, mutated, mutated_lines, reads_or_says_why
 from tiny import tiny_tokenizer
 
-from rlhf_nbdev.dataset import read_csv
+from rlhf_nbdev.dataset import read_prompts, read_reviews
 from rlhf_nbdev.evaluate import read_study, study_points
 from rlhf_nbdev.feedback import LabelLog, read_labels, to_preferences
 from rlhf_nbdev.reward import PreferenceDataset, read_preferences, write_preferences
 from rlhf_nbdev.run.checkpoint import read_rows, rows_digest
 from rlhf_nbdev.run.study import VARIANTS, finished_runs
+from rlhf_nbdev.sft import read_demonstrations
 from rlhf_nbdev.tools.ratings import read_ratings
+from rlhf_nbdev.tools.rows import load_rows
 
 # what was left out is said as a warning, thousands of times
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -48,11 +56,20 @@ A fine film.<br />Really.,positive
 '''.encode()
 
 
-def csv_rows(data: bytes):
+def decoded(data: bytes) -> str:
+    "Text in an encoding that is known."
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode('utf-16')
+    return data.decode('utf-8-sig')
+
+
+def rows_of_csv(data: bytes):
     "Rows that are not blank; those that are ragged; whether there is a column named source."
-    text = data.decode('utf-8-sig', errors='replace')
-    rows = list(csv.reader(io.StringIO(text, newline=''))) or [[]]
-    header, rows = rows[0], [row for row in rows[1:] if row]
+    text = decoded(data)
+    first_line = re.split('[\r\n]', text.lstrip())[0]
+    delimiter = max(',\t;', key=first_line.count)
+    rows = list(csv.reader(io.StringIO(text, newline=''), delimiter=delimiter))
+    header, *rows = [row for row in rows if row]
     ragged = sum(len(row) != len(header) for row in rows)
     names = [name.strip().lower() for name in header]
     return len(rows), ragged, 'source' in names
@@ -61,19 +78,21 @@ def csv_rows(data: bytes):
 @fuzz(900)
 @given(mutated(PACKAGED) | mutated(KAGGLE))
 def test_csv(path, data):
+    path = path.with_suffix('.csv')
     path.write_bytes(data)
-    reviews = reads_or_says_why(read_csv, path)
-    sentences = reads_or_says_why(lambda path: read_csv(path, 'sentences'), path)
+    reviews = reads_or_says_why(read_reviews, path)
+    sentences = reads_or_says_why(lambda path: read_reviews(path, 'sentences'), path)
     if reviews is None:
         return
-    n_rows, ragged, has_source = csv_rows(data)
-    assert (sentences is not None) == has_source, 'without a source no row is known to be either'
+    n_rows, ragged, has_source = rows_of_csv(data)
+    assert has_source or sentences is None, 'without a source no row is known to be either'
     table, left_out = reviews
-    counted = len(table) + sum(left_out.values())
-    if sentences is not None:
-        counted += len(sentences[0]) + sum(sentences[1].values())
-    assert counted == n_rows + ragged*has_source  # a ragged row is counted with both
     assert left_out['ragged'] == ragged
+    if sentences is not None or not has_source:  # else the sentences' labels are on another scale
+        counted = len(table) + sum(left_out.values())
+        if sentences is not None:
+            counted += len(sentences[0]) + sum(sentences[1].values())
+        assert counted == n_rows + ragged*has_source  # a ragged row is counted with both
     assert set(table.label) <= {0, 1}
     for text in table.text:
         assert isinstance(text, str) and text.strip()
@@ -82,7 +101,7 @@ def test_csv(path, data):
 @pytest.mark.parametrize('size', [10, 200_000])
 def test_a_quotation_mark_left_open_swallows_nothing(path, size):
     path.write_bytes(b'text,label\n"' + b'x'*size + b',1\nfine,1\nfine,0\n')
-    assert reads_or_says_why(read_csv, path) is None
+    assert reads_or_says_why(read_reviews, path) is None
 
 
 # comparisons
@@ -98,15 +117,18 @@ USABLE = [row for row in PREFERENCES if row['chosen'] != row['rejected']]
 
 def comparison_lines(data: bytes) -> list[str]:
     "Lines that are not blank, whatever ends them."
-    text = data.decode('utf-8-sig', errors='replace')
-    return [line for line in re.split('\r\n|\r|\n', text) if line.strip()]
+    return [line for line in re.split('\r\n|\r|\n', decoded(data)) if line.strip()]
 
 
 @fuzz(700)
 @given(mutated_lines(PREFERENCES))
 def test_preferences(path, data):
+    path = path.with_suffix('.jsonl')
     path.write_bytes(data)
-    rows, left_out = reads_or_says_why(read_preferences, path)
+    found = reads_or_says_why(read_preferences, path)
+    if found is None:
+        return
+    rows, left_out = found
     lines = comparison_lines(data)
     assert len(rows) + sum(left_out.values()) == len(lines)
     intact = Counter()
@@ -114,8 +136,9 @@ def test_preferences(path, data):
         intact[json.dumps({'prompt': ''} | row)] += lines.count(json.dumps(row))
     kept = Counter(json.dumps({'prompt': row['prompt']} | row) for row in rows)
     assert intact <= kept, 'a line that nobody touched is lost'
-    write_preferences(path, rows)
-    assert read_preferences(path) == (rows, dict.fromkeys(left_out, 0))
+    if rows:
+        write_preferences(path, rows)
+        assert read_preferences(path) == (rows, dict.fromkeys(left_out, 0))
 
 
 @pytest.fixture(scope='module')
@@ -126,6 +149,7 @@ def tokenizer():
 @fuzz(300)
 @given(mutated_lines(PREFERENCES))
 def test_preference_dataset(path, tokenizer, data):
+    path = path.with_suffix('.jsonl')
     path.write_bytes(data)
     pairs = reads_or_says_why(lambda path: PreferenceDataset(tokenizer, path, 16), path)
     if pairs is None:
@@ -134,6 +158,84 @@ def test_preference_dataset(path, tokenizer, data):
     for i in range(len(pairs)):
         for x in pairs[i].values():
             assert x.shape == (pairs.length,)
+
+
+# other rows: each is kept, or counted with its reason
+
+ASKS, SAYS = {'role': 'user', 'content': 'Ü?'}, {'from': 'gpt', 'value': ' é'}
+SHAPES = {
+    'pairs': [{'prompt': 'Ü', 'completion': ' é'}, {'prompt': '', 'completion': 'x'}],
+    'conversations': [{'messages': [ASKS, SAYS]}, {'messages': [ASKS]}],
+    'texts': [{'text': 'A film.'}, {'text': None}],
+    'chats': [{'prompt': [ASKS], 'chosen': [SAYS], 'rejected': [SAYS | {'value': 'x'}]},
+              {'chosen': [ASKS, SAYS], 'rejected': [ASKS, SAYS]}],
+    'two responses': [{'prompt': 'Ü', 'response_1': 'a', 'response_2': 'b',
+                       'preference_strength': n} for n in (-1, 0, 2)],
+}
+READERS = {'pairs': [read_demonstrations, read_prompts],
+           'conversations': [read_demonstrations, read_prompts],
+           'texts': [read_demonstrations, read_prompts],
+           'chats': [read_preferences], 'two responses': [read_preferences]}
+FILES = st.sampled_from(sorted(SHAPES)).flatmap(lambda shape: st.tuples(
+    st.just(shape), mutated_lines(SHAPES[shape]) | mutated(json.dumps(SHAPES[shape]).encode())))
+
+
+@fuzz(900)
+@given(FILES)
+def test_every_row_is_kept_or_counted(path, shape_and_data):
+    shape, data = shape_and_data
+    path = path.with_suffix('.json')
+    path.write_bytes(data)
+    loaded = reads_or_says_why(load_rows, path)
+    for read in READERS[shape]:
+        found = reads_or_says_why(read, path)
+        if found is not None:
+            kept, left_out = found
+            rows, faults = loaded
+            assert len(kept) + sum(left_out.values()) == len(rows) + sum(faults.values())
+
+
+SCORED = [
+    {'instruction': 'Ü', 'completions': [{'response': 'a', 'overall_score': 1.5},
+                                         {'response': 'b', 'overall_score': 2}]},
+    {'instruction': 'Ü', 'completions': []},
+]
+TREES = [{'message_tree_id': 'a', 'prompt': {'text': 'Ü', 'role': 'prompter', 'replies': [
+    {'text': 'a', 'role': 'assistant', 'rank': 0, 'replies': []},
+    {'text': 'b', 'role': 'assistant', 'rank': 1, 'replies': []}]}}]
+THREADS = [{'message_id': 'a', 'parent_id': None, 'role': 'prompter', 'text': 'Ü', 'rank': None},
+           {'message_id': 'b', 'parent_id': 'a', 'role': 'assistant', 'text': 'a', 'rank': 0},
+           {'message_id': 'c', 'parent_id': 'a', 'role': 'assistant', 'text': 'b', 'rank': 1}]
+
+
+@fuzz(500)
+@given(mutated_lines(SCORED) | mutated_lines(TREES) | mutated_lines(THREADS))
+def test_scores_and_trees(path, data):
+    path.write_bytes(data)
+    found = reads_or_says_why(read_preferences, path)
+    for row in found[0] if found else []:
+        assert row['chosen'].strip() and row['rejected'].strip() and row['prompt']
+
+
+def table_of(rows) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+PACKED = [gzip.compress(KAGGLE), bz2.compress(KAGGLE), lzma.compress(KAGGLE),
+          table_of(PREFERENCES), table_of(SHAPES['chats'])]
+
+
+@fuzz(600)
+@given(st.sampled_from(PACKED).flatmap(mutated))
+def test_packed_files_and_tables(path, data):
+    path.write_bytes(data)
+    found = reads_or_says_why(load_rows, path)
+    if found is not None:
+        assert all(isinstance(row, dict) for row in found[0])
+        reads_or_says_why(read_preferences, path)
+        reads_or_says_why(read_reviews, path)
 
 
 # labels
@@ -158,6 +260,8 @@ def test_labels(path, data):
     assert undone % 2 == 0 and 0 <= undone <= at_most, 'a label is not accounted for'
 
     rows, left_out = to_preferences(labels)
+    if not rows:
+        return
     write_preferences(path, rows)  # what was read can be learnt from
     kept, dropped = read_preferences(path)
     assert len(kept) + sum(dropped.values()) + sum(left_out.values()) == len(labels)
@@ -261,6 +365,7 @@ def test_metrics(path, data):
 
 
 @pytest.mark.parametrize('read', [
-    read_csv, read_preferences, read_labels, read_study, finished_runs, read_ratings])
+    read_reviews, read_prompts, read_demonstrations, read_preferences, read_labels, read_study,
+    finished_runs, read_ratings])
 def test_a_folder_is_no_file(tmp_path, read):
     assert reads_or_says_why(read, tmp_path) is None

@@ -8,8 +8,8 @@ import pytest
 
 TOP = Path(__file__).resolve().parent.parent
 FLOORS = [  # from the ground up; within a floor, in the order in which one may count on the other
-    ['tools.files', 'tools.machine', 'tools.models', 'tools.packing', 'tools.ratings', 'tools.rows',
-     'tools.speed'],
+    ['tools.files', 'tools.rows', 'tools.comparisons', 'tools.machine', 'tools.models',
+     'tools.packing', 'tools.ratings', 'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback'],
     ['run.stages', 'run.checkpoint', 'run.report', 'run.inputs', 'run.command', 'run.study',
      'run.pretrain'],

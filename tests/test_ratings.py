@@ -73,3 +73,25 @@ def test_the_ceiling_of_those_who_do_not_agree():
             if rest:  # choices whose others agree are passed over
                 agreed.append((np.sign((one - other)*rest) + 1)/2)
     assert ratings.human_ceiling([x, y], n=4000) == pytest.approx(np.mean(agreed), abs=0.03)
+
+
+@pytest.mark.parametrize('texts, options, message', [
+    ([[1, 1], [1, 1]], {'n': 1}, 'not one has'),
+    ([[1, 1, 1]]*300, {}, 'not one has'),
+    ([[2, 2], [0, 0]], {'least': 2.5}, 'differ by 2.5 or more: lower it'),
+    ([[2, 2]], {}, 'two sentences or more'),
+    ([], {}, 'two sentences or more'),
+    ([[2], [1]], {}, 'two raters or more'),
+    ([[2, 1], []], {}, 'two raters or more'),
+    ([[2, 2], [0, 0]], {'n': 0}, 'a pair to draw'),
+    ([[float('nan')]*2, [0, 0]], {}, 'not one has'),
+])
+def test_a_ceiling_that_cannot_be_drawn_is_refused(texts, options, message):
+    with pytest.raises(ValueError, match=message):
+        ratings.human_ceiling(texts, **options)
+
+
+@pytest.mark.parametrize('shares', [torch.zeros(2, 5), torch.zeros(9), torch.zeros(2, 9, 9)])
+def test_shares_on_another_scale_are_refused(shares):
+    with pytest.raises(ValueError, match='a row of 9 for each text'):
+        ratings.preference_shares(shares)

@@ -212,7 +212,7 @@ def test_no_comparison_at_all_is_an_error(tmp_path, tokenizer):
     (tmp_path/'empty').write_text('')
     with pytest.raises(ValueError, match='the file is empty'):
         reward.PreferenceDataset(tokenizer, tmp_path/'empty')
-    with pytest.raises(FileNotFoundError, match='no comparisons at'):
+    with pytest.raises(FileNotFoundError, match='there is no file at'):
         reward.read_preferences(tmp_path/'nowhere')
 
 
@@ -236,6 +236,26 @@ def test_rated_sentences_end_and_hold_the_shares_of_their_raters(rated, tokenize
     assert rated[1]['tokens'].tolist() == [tokenizer.pad_token_id]*pads + rated.ids[1]
     close(rated[0]['ratings'], torch.tensor([0, 0, 0, 0, 0, 1, 1, 0, 1])/3)
     close(rated[1]['ratings'], torch.tensor([1, 0, 0, 2, 0, 0, 0, 0, 0])/3)
+
+
+def test_sentences_that_are_too_long_are_counted(tokenizer, rated):
+    ratings = [[1, 2, 4], [-4, -1, -1], [0, 0, -2], [4, 4, 3]]
+    table = pd.DataFrame({'text': TEXTS[:4], 'ratings': ratings}, index=[9, 8, 7, 6])
+    most = sorted(rated.lengths)[2]
+    with pytest.warns(UserWarning, match=f'1 longer than {most} tokens; 3 rated sentences'):
+        data = reward.RatedSentences(tokenizer, table, max_length=most)
+    assert data.left_out == {f'longer than {most} tokens': 1}
+    assert data.ids == [rated.ids[i] for i in data.kept] and len(data.kept) == 3
+    close(data.ratings, rated.ratings[data.kept])
+    with pytest.raises(ValueError, match='no usable sentence .4 longer than 1 tokens'):
+        reward.RatedSentences(tokenizer, table, max_length=1)
+
+
+@pytest.mark.parametrize('ratings', [[5, 1], [], [0.5], [None], ['1'], [-5], 2])
+def test_ratings_on_another_scale_are_refused(ratings, tokenizer):
+    table = pd.DataFrame({'text': ['a', 'b'], 'ratings': [[1], ratings]})
+    with pytest.raises(ValueError, match='whole numbers from -4 to 4'):
+        reward.RatedSentences(tokenizer, table)
 
 
 @pytest.fixture
@@ -340,10 +360,33 @@ def test_a_reward_model_learns_from_ratings(rated, reward_model, in_float32):
     assert_learns(reward_model, rated, 3, 12, reward.rated_batch_loss)
 
 
-@pytest.mark.parametrize('n, steps', [(1, 1), (5, 1), (6, 2), (8, 2), (9, 2), (10, 3)])
-def test_a_last_batch_of_one_is_left_out(n, steps, reward_model, tokenizer, in_float32):
-    data = reward.LabelPairs(tokenizer, TEXTS[:4], [1, 0, 0, 1], n, 12)
+@pytest.mark.parametrize('n, steps', [(2, 1), (4, 1), (5, 1), (6, 2), (8, 2), (9, 2), (10, 3)])
+def test_a_last_sentence_alone_makes_no_pair(n, steps, reward_model, tokenizer, in_float32):
+    table = pd.DataFrame({'text': TEXTS[:n], 'ratings': [[i % 5, 0] for i in range(n)]})
+    data = reward.RatedSentences(tokenizer, table)
     assert len(reward.train_reward_model(reward_model, data, 4)) == steps
+
+
+def test_a_rated_sentence_alone_is_refused(rated, tokenizer, reward_model):
+    one = reward.RatedSentences(tokenizer, pd.DataFrame({'text': ['a'], 'ratings': [[1]]}))
+    for data, batch_size in ((one, 4), (rated, 1)):
+        with pytest.raises(ValueError, match='one rated sentence makes no pair'):
+            reward.train_reward_model(reward_model, data, batch_size)
+
+
+@pytest.mark.parametrize('n, batch, steps', [(1, 4, 1), (3, 2, 2), (5, 4, 2), (4, 4, 1), (3, 1, 3)])
+def test_the_last_comparison_is_learnt_from(n, batch, steps, reward_model, tokenizer, monkeypatch,
+                                            in_float32):
+    learnt, pair_batch_loss = [], reward.pair_batch_loss
+
+    def counted(reward_model, pairs):
+        learnt.append(len(pairs['chosen']))
+        return pair_batch_loss(reward_model, pairs)
+
+    monkeypatch.setattr(reward, 'pair_batch_loss', counted)
+    data = reward.LabelPairs(tokenizer, TEXTS[:4], [1, 0, 0, 1], n, 12)
+    assert len(reward.train_reward_model(reward_model, data, batch)) == steps
+    assert sum(learnt) == n
 
 
 def test_a_reward_model_learns_from_pairs(reward_model, tokenizer, in_float32):

@@ -269,7 +269,8 @@ def context_length(
 # %% ../../nbs/run/stages.ipynb #b800ed68
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
-    'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings', 'tools/rows',
+    'tools/comparisons', 'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings',
+    'tools/rows',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246

@@ -8,9 +8,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/rows.html.md"""
 __all__ = ['COMPRESSIONS', 'UNPACK_ERRORS', 'DATA_SUFFIXES', 'NO_DATA', 'ROLES', 'unzip', 'unpack', 'decode_text',
            'shown_columns', 'csv_rows', 'columns_of', 'json_array', 'json_rows', 'name_labels', 'arrow_rows',
            'file_rows', 'data_suffix', 'data_files', 'left_out_in_words', 'require_some', 'load_rows', 'find_column',
-           'require_column', 'read_messages', 'dialogue', 'dialogue_prompt', 'prompt_text', 'row_prompt', 'answer_to']
+           'require_column', 'as_number', 'read_messages', 'dialogue', 'dialogue_prompt', 'prompt_text', 'row_prompt',
+           'answer_to']
 
-# %% ../../nbs/tools/rows.ipynb #413822ac
+# %% ../../nbs/tools/rows.ipynb #a8371d6c
 import bz2
 import codecs
 import csv
@@ -18,6 +19,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 import re
 import zipfile
 import zlib
@@ -306,6 +308,17 @@ def require_column(
     if name not in columns:
         raise ValueError(f'{path}: no column {name!r}; found the columns {shown_columns(columns)}')
     return name
+
+# %% ../../nbs/tools/rows.ipynb #aca8c497
+def as_number(
+    value,  # of a cell
+) -> float | None:  # None if it is none, or not finite
+    "What a cell says, as a number."
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 # %% ../../nbs/tools/rows.ipynb #b7b1fdd8
 ROLES = {
