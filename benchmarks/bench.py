@@ -102,7 +102,7 @@ def run_once(name, pythons, work, settings):
     path = work/'result.safetensors'
     settings = json.dumps(WORK | changes | settings)
     command = [pythons[script], HERE/f'{script}.py', work, path, settings]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding='utf-8')
     if done.returncode:
         sys.exit(f'{name} failed:\n{done.stderr[-3000:]}')
     with safe_open(path, 'pt') as file:
@@ -282,7 +282,7 @@ def cpu_name():
     info = Path('/proc/cpuinfo')
     if not info.exists():
         return platform.processor()
-    for line in info.read_text().splitlines():
+    for line in info.read_text(encoding='utf-8').splitlines():
         if line.startswith('model name'):
             return line.split(':')[1].strip()
     return ''
@@ -301,7 +301,7 @@ def machine(device):
 
 def git(*words):
     command = ['git', *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+    done = subprocess.run(command, capture_output=True, encoding='utf-8', cwd=HERE.parent)
     return done.stdout.strip()
 
 
@@ -324,7 +324,7 @@ def options(doc, rounds, name):
 
 
 def write_results(path, results):
-    path.write_text(json.dumps(results, indent=1) + '\n')
+    path.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
 
 
 def mean_cell(values):
