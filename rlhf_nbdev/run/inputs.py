@@ -52,7 +52,6 @@ from rlhf_nbdev.run.stages import (
     names_function,
     read_fine_tuned,
     read_reward_model,
-    readable_ratings,
     require_rows,
     stages_root,
 )
@@ -473,11 +472,7 @@ def try_comparisons(
         say_found('comparisons', *pairs, left_out)
         tokens = pairs[0][0]['chosen']
     elif inputs.ratings is not None:
-        ratings = readable_ratings(inputs.ratings, tokenizer, scorer)
-        n_longer = len(inputs.ratings) - len(ratings)
-        if n_longer:
-            print(f'{n_longer:,} rated sentences are left out: longer than what {run.model} reads')
-        rated = RatedSentences(tokenizer, ratings)
+        rated = RatedSentences(tokenizer, inputs.ratings, context_length(scorer.trunk))
         tokens = rated[rated.lengths.index(max(rated.lengths))]['tokens']
     else:
         reviews = inputs.reviews['train']

@@ -10,9 +10,8 @@ __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', '
            'RunConfig', 'digest_model', 'context_length', 'stage_folder', 'do_stage', 'stages_root',
            'require_place_for_stages', 'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations',
            'learn_demonstrations', 'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings',
-           'readable_ratings', 'learn_from_people', 'learn_from_labels', 'longest_comparison', 'find_preferences',
-           'learn_from_preferences', 'reward_inputs', 'teach_reward_model', 'read_reward_model', 'fit_reward_model',
-           'first_two_steps']
+           'learn_from_people', 'learn_from_labels', 'longest_comparison', 'find_preferences', 'learn_from_preferences',
+           'reward_inputs', 'teach_reward_model', 'read_reward_model', 'fit_reward_model', 'first_two_steps']
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
@@ -37,7 +36,6 @@ from rlhf_nbdev.reward import (
     PreferenceDataset,
     RatedSentences,
     RewardModel,
-    ended_ids,
     pairwise_accuracy,
     read_preferences,
     score_all,
@@ -484,19 +482,6 @@ def find_ratings(
         print(f'{error}. Without them, the reward model learns from pairs of labelled reviews.')
         return None
 
-# %% ../../nbs/run/stages.ipynb #ccb2fe0c
-def readable_ratings(
-    ratings: pd.DataFrame,  # of `read_ratings`
-    tokenizer,
-    reward_model: RewardModel,
-) -> pd.DataFrame:
-    "Those whose sentence, EOS included, is no longer than what the reward model can read."
-    context = context_length(reward_model.trunk)
-    if context is None:
-        return ratings
-    lengths = [len(ids) for ids in ended_ids(tokenizer, ratings.text.tolist())]
-    return ratings[[length <= context for length in lengths]]
-
 # %% ../../nbs/run/stages.ipynb #c68df66d
 def learn_from_people(
     reward_model: RewardModel,  # is trained
@@ -505,13 +490,15 @@ def learn_from_people(
     run: RunConfig,  # how many sentences to learn from, and how fast
 ) -> dict:  # figures
     "One epoch on all pairs of people's ratings; how often the held-out pairs come out right."
-    ratings = readable_ratings(ratings, tokenizer, reward_model)
+    context = context_length(reward_model.trunk)
     held_out = ratings.text.map(is_held_out)
     train = ratings[~held_out].sort_values('text', key=lambda texts: texts.map(shuffle_key))
-    train_reward_model(reward_model, RatedSentences(tokenizer, train[:run.rated_sentences]),
-                       learning_rate=run.reward_learning_rate)
-    scores = score_all(reward_model, RatedSentences(tokenizer, ratings[held_out]))
-    means = torch.tensor(ratings['mean'][held_out].tolist(), dtype=torch.float64)
+    train = RatedSentences(tokenizer, train[:run.rated_sentences], context)
+    train_reward_model(reward_model, train, learning_rate=run.reward_learning_rate)
+    judged = RatedSentences(tokenizer, ratings[held_out], context)
+    means = ratings['mean'][held_out].iloc[judged.kept].tolist()
+    means = torch.tensor(means, dtype=torch.float64)
+    scores = score_all(reward_model, judged)
     return {
         'source': 'people',
         'accuracy': pairwise_accuracy(scores, means),
