@@ -29,7 +29,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=[package, f'{package}.*']),
-    package_data={package: ['embedded/*']},
+    package_data={package: ['embedded/*', 'results/*']},
     include_package_data=True,
     zip_safe=False,
     install_requires=settings['requirements'].split(),

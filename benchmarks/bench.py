@@ -1,5 +1,5 @@
 """PPO here and in TRL on the same work, in turn: `make bench` (half an hour on 2 cores). Prints the
-tables, and writes them to nbs/results/bench.json.
+tables, and writes them to rlhf_nbdev/results/bench.json.
 
 The same weights, prompts, reward model, batch, response length, epochs, minibatches, learning rate
 and count of optimizer steps. Each run is a process of its own; rounds go A B C A B C …"""
@@ -307,7 +307,8 @@ def git(*words):
 
 def commit():
     "What was measured; results themselves are no change of it."
-    changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!nbs/results')
+    not_results = ['--', '.', ':!rlhf_nbdev/results']
+    changed = git('status', '--porcelain', '--untracked-files=no', *not_results)
     return git('describe', '--always') + ('-dirty' if changed else '')
 
 
@@ -318,7 +319,7 @@ def options(doc, rounds, name):
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument('--rounds', type=int, default=rounds)
     parser.add_argument('--device', default='cpu')
-    out = HERE.parent/'nbs'/'results'/f'{name}.json'
+    out = HERE.parent/'rlhf_nbdev'/'results'/f'{name}.json'
     parser.add_argument('--out', type=Path, default=out)
     return parser
 

@@ -1,6 +1,6 @@
 """Tokens a second of sampling, against transformers' `generate` and against what memory and
 processor allow: `python benchmarks/generation.py` (part of `make bench`), `--device cuda` where
-there is one. Writes nbs/results/generation.json."""
+there is one. Writes rlhf_nbdev/results/generation.json."""
 import shutil
 import statistics
 from contextlib import nullcontext

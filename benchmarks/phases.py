@@ -1,6 +1,6 @@
 """Where an update's time goes, what each lever gives, and how cost and memory grow: `python
 benchmarks/phases.py` (five minutes on 2 cores), part of `make bench`. Writes
-nbs/results/phases.json."""
+rlhf_nbdev/results/phases.json."""
 import copy
 import ctypes
 import re
@@ -21,6 +21,7 @@ from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.packing import packed_states
+from rlhf_nbdev.tools.reading import ask, cache_of, padded_states
 from rlhf_nbdev.tools.speed import bandwidth, matmul_peak, time_fastest
 
 FORMATS = {'float32': False, 'bf16': True}  # name: whether in bfloat16
@@ -84,7 +85,7 @@ class Update:
 # Levers, each taken away while its context lasts
 
 def score_plain(model, tokens, mask, response_length, temperature=1.0):
-    "`score_packed`, as lesson 2 would write it."
+    "`score_responses`, as lesson 2 would write it."
     dists, states = score_tokens(model, tokens, mask, response_length, temperature)
     sampled = mask[:, -response_length:]  # (B, R)
     logprobs = dists.gather(-1, tokens[:, -response_length:, None]).squeeze(-1)
@@ -93,17 +94,10 @@ def score_plain(model, tokens, mask, response_length, temperature=1.0):
     return logprobs*sampled, states, entropy*sampled
 
 
-def states_plain(trunk, tokens, mask):
-    "`packed_states`, padding and all."
-    out = trunk(input_ids=tokens, attention_mask=mask, position_ids=position_ids(mask),
-                use_cache=False)
-    return out.last_hidden_state
-
-
 @contextmanager
 def padded(update):
-    with (replace('rlhf_nbdev.agent.score_packed', score_plain),
-          replace('rlhf_nbdev.reward.packed_states', states_plain)):
+    with (replace('rlhf_nbdev.agent.score_responses', score_plain),
+          replace('rlhf_nbdev.reward.read_states', padded_states)):
         yield
 
 
@@ -242,11 +236,10 @@ def bare_loop(update, rollout):
     for t in range(R):
         start, end = (0, P) if cache is None else (P + t - 1, P + t)
         mask = rollout.mask[:, :end]
-        out = update.agent.model(
-            input_ids=rollout.tokens[:, start:end], attention_mask=mask,
-            position_ids=position_ids(mask)[:, start:], past_key_values=cache, use_cache=True,
-            logits_to_keep=1)
-        cache = out.past_key_values
+        out = ask(update.agent.model, input_ids=rollout.tokens[:, start:end], attention_mask=mask,
+                  position_ids=position_ids(mask)[:, start:], cache=cache, use_cache=True,
+                  logits_to_keep=1)
+        cache = cache_of(out)
 
 
 def compare_with_bare_loop(update, rounds):

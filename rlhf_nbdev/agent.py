@@ -19,17 +19,18 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from safetensors.torch import save_file
 
-from .tools.machine import cache_name
 from rlhf_nbdev.tools.models import (
-    check_output_layer,
+    context_length,
     eos_ids,
     float32_head,
     load_model,
     load_tensors,
     pad_id,
     reading_model,
+    trunk_of,
 )
-from .tools.packing import draw, score_packed
+from .tools.packing import draw
+from .tools.reading import ask, cache_of, check_model, score_responses, state_width
 
 # %% ../nbs/02_agent.ipynb #2577a591
 def position_ids(
@@ -48,10 +49,10 @@ def score_tokens(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # log-dists (B, R, V) in float32; states (B, R, D)
     """Entry t belongs to response token t: the distribution it was drawn from, and the state before
     it."""
-    out = model(input_ids=tokens, attention_mask=mask, position_ids=position_ids(mask),
-                use_cache=False, output_hidden_states=True, logits_to_keep=response_length + 1)
-    logits = out.logits[:, :-1]  # (B, R, V)
-    states = out.hidden_states[-1][:, -response_length - 1:-1]  # (B, R, D)
+    out = ask(model, input_ids=tokens, attention_mask=mask, position_ids=position_ids(mask),
+              use_cache=False, output_hidden_states=True, logits_to_keep=response_length + 1)
+    before = slice(-response_length - 1, -1)  # the positions that speak of the last R tokens
+    logits, states = out.logits[:, before], out.hidden_states[-1][:, before]  # (B, R, V), (B, R, D)
     return F.log_softmax(logits.float()/temperature, -1), states
 
 # %% ../nbs/02_agent.ipynb #54befb66
@@ -72,15 +73,15 @@ class Agent(nn.Module):
 
     As in the code of Ziegler et al. 2019."""
     def __init__(self,
-        model,  # any causal language model of transformers with attention and an EOS token
+        model,  # a causal language model of transformers with an EOS token
     ):
         super().__init__()
         self.eos_token_ids = eos_ids(model)  # chat models may have several
         self.eos_token_id = self.eos_token_ids[0]
         self.pad_token_id = pad_id(model)
-        check_output_layer(model)
+        check_model(model)
         self.model = model
-        self.value_head = nn.Linear(model.config.hidden_size, 1, device=model.device)
+        self.value_head = nn.Linear(state_width(trunk_of(model)), 1, device=model.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         self.eval()
@@ -100,10 +101,10 @@ class Agent(nn.Module):
         response_length: int,  # R
         temperature: float = 0.7,  # the one the tokens were sampled with
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, values, entropy: (B, R)
-        """Score given tokens with today's weights: `score_tokens`, the fast way.
+        """Score given tokens with today's weights: `score_tokens`, as fast as the model allows.
 
         What it says of padding has no meaning."""
-        logprobs, hidden, entropy = score_packed(
+        logprobs, hidden, entropy = score_responses(
             self.model, tokens, mask, response_length, temperature)
         return logprobs, self.value(hidden), entropy
 
@@ -155,9 +156,9 @@ def read_newest(
 ):  # the model's output: logits of the last position, hidden states of the new ones, the cache
     "Run the model over what its cache does not hold: the prompt, then one token a row."
     n_new = tokens.shape[1] if cache is None else 1
-    return model(input_ids=tokens[:, -n_new:], attention_mask=mask,
-                 position_ids=position_ids(mask)[:, -n_new:], use_cache=True,
-                 output_hidden_states=True, logits_to_keep=1, **{cache_name(): cache})
+    return ask(model, input_ids=tokens[:, -n_new:], attention_mask=mask,
+               position_ids=position_ids(mask)[:, -n_new:], cache=cache, use_cache=True,
+               output_hidden_states=True, logits_to_keep=1)
 
 # %% ../nbs/02_agent.ipynb #b9878220
 @patch
@@ -191,14 +192,14 @@ def generate(self: Agent,
     """Sample a response to each prompt, keeping log-probs and values on the way.
 
     Raises ValueError if P + R exceeds the context, or a prompt is not padded on the left."""
-    context = getattr(self.model.config, 'max_position_embeddings', None)
+    context = context_length(self.model)
     check_request(attention_mask, response_length, temperature, context)
     tokens, mask, cache = input_ids, attention_mask, None
     alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)  # (B,)
     logprobs, values = [], []
     for _ in range(response_length):
         out = read_newest(model or self.model, tokens, mask, cache)
-        cache = out[cache_name()]
+        cache = cache_of(out)  # None: a model that keeps nothing reads all again
         token, logprob, value = self.next_token(out, temperature, do_sample)  # (B,) each
         logprobs.append(logprob*alive)
         values.append(value*alive)
@@ -343,7 +344,7 @@ def compute_rewards(self: Agent,
     scores = reward_scores(reward_model, rollout)
     scores = scores - missing_eos_penalty*~self.ended(rollout)
     R = rollout.response_mask.shape[1]
-    ref_logprobs, _, _ = score_packed(
+    ref_logprobs, _, _ = score_responses(
         ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
     if not ref_logprobs.isfinite().all():
         raise FloatingPointError("the reference's log-probabilities are not finite")

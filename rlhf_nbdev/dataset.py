@@ -35,6 +35,7 @@ from rlhf_nbdev.tools.rows import (
     row_prompt,
     shown_columns,
 )
+from .tools.tokens import encode, prefix_ids
 
 # %% ../nbs/01_dataset.ipynb #c0c4f6aa
 def clean_text(
@@ -278,14 +279,21 @@ def prompt_ids(
     texts: list[str],  # cleaned reviews
     prompt_length: int,  # P: at most this many tokens
 ) -> list[list[int]]:  # the opening of each review, cut where a word ends
-    "The first P tokens of each text, less a word that the cut would split."
-    n = prompt_length + 1  # one more, to see what follows
+    """The first P tokens of each text, less a word that the cut would split.
+
+    What the tokenizer puts before a text is among them. Raises ValueError if P is too few."""
+    before = prefix_ids(tokenizer)  # none, for GPT-2
+    room = prompt_length - len(before)
+    if room < 1:
+        raise ValueError(f'prompt_length must be at least {len(before) + 1} with this tokenizer, '
+                         f'which begins each text with {len(before)} tokens of its own')
+    n = room + 1  # one more, to see what follows
     openings = [' '.join(text.split(' ', n)[:n]) for text in texts]
-    encoded = tokenizer(openings, truncation=True, max_length=n, add_special_tokens=False,
-                        return_offsets_mapping=True)
+    encoded = encode(
+        tokenizer, openings, truncation=True, max_length=n, return_offsets_mapping=True)
     prompts = []
     for text, ids, spans in zip(texts, encoded['input_ids'], encoded['offset_mapping']):
-        prompts.append(ids[:word_cut(text, spans, prompt_length)])
+        prompts.append(before + ids[:word_cut(text, spans, room)])
     return prompts
 
 # %% ../nbs/01_dataset.ipynb #7e026cb8

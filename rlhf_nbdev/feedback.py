@@ -89,8 +89,13 @@ def is_label(
 def read_labels(
     path: str | Path,  # of a log; one that does not exist is empty
 ) -> tuple[list[dict], int]:  # the labels that stand, in order; how many lines could not be read
-    "Replay a log: each undo takes back the label before it."
+    """Replay a log: each undo takes back the label before it.
+
+    Raises IsADirectoryError of a folder."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder: a log of labels is a file, '
+                                f'such as {path/"my_labels.jsonl"}')
     data = path.read_bytes() if path.exists() else b''
     labels, unreadable = [], 0
     for _, record in json_lines(data):
@@ -118,7 +123,9 @@ def draw_sides(
 
 # %% ../nbs/09_your_feedback.ipynb #28759fb6
 class LabelLog:
-    "Pairs to be labelled, and the file that says which of them are."
+    """Pairs to be labelled, and the file that says which of them are.
+
+    Raises ValueError if there are no pairs, OSError if the path can be no file."""
     def __init__(self,
         pairs: list[dict],  # of `sample_pairs`
         path: str | Path,  # of the log, made or resumed
@@ -130,6 +137,7 @@ class LabelLog:
             self.pairs.setdefault(self.key(shown), shown)
         if not self.pairs:
             raise ValueError('there are no pairs to label')
+        read_labels(self.path)  # is it a file that can be read? Asked before anyone clicks
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     @staticmethod
@@ -143,6 +151,13 @@ def labels(self: LabelLog) -> list[dict]:
     "The labels of these pairs that stand, in order."
     labels, _ = read_labels(self.path)
     return [label for label in labels if self.key(label) in self.pairs]
+
+# %% ../nbs/09_your_feedback.ipynb #9c1d5a70
+@patch
+def n_elsewhere(self: LabelLog) -> int:
+    "How many labels of other pairs stand in the file."
+    labels, _ = read_labels(self.path)
+    return len(labels) - len(self.labels())
 
 # %% ../nbs/09_your_feedback.ipynb #fdf0471d
 @patch
@@ -221,8 +236,10 @@ class Labeler:
         done, total = len(self.log.labels()), len(self.log.pairs)
         return f'Labeler: {done} of {total} pairs are labelled in {self.log.path}'
 
-    def _repr_mimebundle_(self, **kwargs):  # in a console, where there are no widgets, a line
-        return self.panel._repr_mimebundle_(**kwargs) | {'text/plain': repr(self)}
+    def _repr_mimebundle_(self, **kwargs):  # a line too, where there are no widgets
+        self.show()
+        line = f'Labeler: run this cell to see the panel; the labels are in {self.log.path}'
+        return self.panel._repr_mimebundle_(**kwargs) | {'text/plain': line}
 
 # %% ../nbs/09_your_feedback.ipynb #cd681015
 @patch
@@ -295,9 +312,12 @@ def show_pair(self: Labeler):
 # %% ../nbs/09_your_feedback.ipynb #ab6afbfc
 @patch
 def show_message(self: Labeler, message: str):
-    "What a person should know, and how many lines of the log are lost."
+    "What a person should know: what else the log holds, and how many of its lines are lost."
     _, unreadable = read_labels(self.log.path)
+    n_elsewhere = self.log.n_elsewhere()
     lines = [message] if message else []
+    if n_elsewhere:
+        lines.append(f'{self.log.path} also holds {n_elsewhere} label(s) of other pairs.')
     if unreadable:
         lines.append(f'{unreadable} line(s) of {self.log.path} could not be read; '
                      'the labels in them are lost.')
@@ -408,8 +428,10 @@ def fit_labels(
     batch_size: int = 8,
     learning_rate: float = 3e-4,
 ) -> RewardModel:
-    "A copy of the reward model that has learnt the comparisons."
+    "A copy of the reward model that has learnt the comparisons; an equal one, if there are none."
     student = copy.deepcopy(reward_model)
+    if not rows:
+        return student
     data = as_preference_dataset(tokenizer, rows)
     train_reward_model(student, data, batch_size, learning_rate, epochs)
     return student

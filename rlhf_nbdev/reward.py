@@ -31,10 +31,11 @@ from .dataset import pad_left
 from .sft import linear_decay
 from .tools.comparisons import NO_TEXT, comparisons_of
 from .tools.files import is_text
-from .tools.models import autocast, float32_head, load_tensors, load_weights
-from .tools.packing import packed_states
+from .tools.models import autocast, float32_head, load_tensors, load_weights, trunk_of
 from .tools.ratings import preference_shares, require_ratings
+from .tools.reading import read_states, reading_way, state_width
 from .tools.rows import left_out_in_words, load_rows, require_some
+from .tools.tokens import encode, eos_of, prefix_ids
 
 # %% ../nbs/04_reward.ipynb #70b41e28
 def bradley_terry_loss(
@@ -58,9 +59,10 @@ class RewardModel(nn.Module):
         model,  # a causal language model; its trunk is copied, its head is left behind
     ):
         super().__init__()
-        self.trunk = copy.deepcopy(model.base_model)
+        self.trunk = copy.deepcopy(trunk_of(model))
         self.trunk.requires_grad_(True)  # trainable, though copied from a frozen reference
-        width = model.config.hidden_size  # D
+        reading_way(self.trunk, 8)  # refuses what it could not read
+        width = state_width(self.trunk)  # D
         self.head = nn.Linear(width, 1, device=model.device)
         # as in Ziegler et al.'s code (Huang et al. 2024)
         nn.init.normal_(self.head.weight, std=1/math.sqrt(width + 1))
@@ -79,7 +81,7 @@ class RewardModel(nn.Module):
         mask: torch.Tensor,  # (B, T)
     ) -> torch.Tensor:  # (B,) normalised scores
         "Read the head at the last real token of each row."
-        hidden = packed_states(self.trunk, tokens, mask)  # (B, T, D)
+        hidden = read_states(self.trunk, tokens, mask)  # (B, T, D)
         last = (mask*torch.arange(mask.shape[1], device=mask.device)).argmax(1)  # (B,)
         scores = float32_head(self.head, hidden[torch.arange(len(tokens)), last])  # (B,)
         return (scores - self.mean)/self.std
@@ -157,14 +159,14 @@ def read_preferences(
 
 # %% ../nbs/04_reward.ipynb #31028713
 def ended_ids(
-    tokenizer,
+    tokenizer,  # has an EOS token
     texts: list[str],
 ) -> list[list[int]]:  # token ids of each, EOS last
-    "Texts as finished responses: tokenised, and ended."
-    if not texts:
-        return []
-    encoded = tokenizer(texts, add_special_tokens=False)['input_ids']
-    return [ids + [tokenizer.eos_token_id] for ids in encoded]
+    """Texts as finished responses: tokenised, begun as the tokenizer begins a text, and ended.
+
+    Raises ValueError if the tokenizer has no EOS."""
+    before, end = prefix_ids(tokenizer), [eos_of(tokenizer)]  # nothing before it, for GPT-2
+    return [before + ids + end for ids in encode(tokenizer, texts)['input_ids']]
 
 # %% ../nbs/04_reward.ipynb #682f56d5
 def as_pair(
@@ -458,23 +460,24 @@ class LabelPairs(Dataset):
         length: int = 32,  # T: a snippet has T/4 to T tokens, EOS included
         seed: int = 0,  # pair i depends on the seed and i alone
     ):
-        encoded = tokenizer(texts, add_special_tokens=False)['input_ids']
+        encoded = encode(tokenizer, texts)['input_ids']
         labelled = [(ids, label) for ids, label in zip(encoded, labels) if ids]
         self.positive = [ids for ids, label in labelled if label == 1]
         self.negative = [ids for ids, label in labelled if label == 0]
         if not (self.positive and self.negative):
             raise ValueError('pairs need reviews of both labels')
         self.pairs, self.length, self.seed = pairs, length, seed
-        self.pad, self.eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.pad, self.eos = tokenizer.pad_token_id, eos_of(tokenizer)
+        self.before = prefix_ids(tokenizer)  # none, for GPT-2
 
     def __len__(self):
         return self.pairs
 
     def snippet(self, reviews, rng):
         ids = reviews[rng.integers(len(reviews))]
-        n = rng.integers(max(1, self.length//4), self.length)
+        n = rng.integers(max(1, self.length//4), self.length - len(self.before))
         start = rng.integers(max(1, len(ids) - n + 1))
-        ended = ids[start:start + n] + [self.eos]  # as responses are
+        ended = self.before + ids[start:start + n] + [self.eos]  # as responses are
         return pad_left(ended, self.length, self.pad)
 
     def __getitem__(self, i: int) -> dict:

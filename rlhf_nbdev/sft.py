@@ -42,6 +42,7 @@ from rlhf_nbdev.tools.rows import (
     row_prompt,
     shown_columns,
 )
+from .tools.tokens import encode, eos_of, prefix_ids
 
 # %% ../nbs/03_sft.ipynb #2ac78ac9
 def tidy_sentence(
@@ -91,13 +92,14 @@ def openings_and_wholes(
     "Where a prompt is given, it is the opening, in the very tokens that PPO will hand the model."
     texts = [prompt + response for prompt, response in pairs]
     openings = prompt_ids(tokenizer, texts, prompt_length)
-    whole = tokenizer(texts, add_special_tokens=False)['input_ids']
+    before = prefix_ids(tokenizer)  # none, for GPT-2
+    whole = [before + ids for ids in encode(tokenizer, texts)['input_ids']]
     with_prompt = [i for i, (prompt, _) in enumerate(pairs) if prompt]
     prompts = whole_prompt_ids(tokenizer, [pairs[i][0] for i in with_prompt])
     for i, ids in zip(with_prompt, prompts):
         openings[i] = ids
         if whole[i][:len(ids)] != ids:  # a token spans the seam
-            whole[i] = ids + tokenizer([pairs[i][1]], add_special_tokens=False)['input_ids'][0]
+            whole[i] = ids + encode(tokenizer, [pairs[i][1]])['input_ids'][0]
     return list(zip(openings, whole))
 
 # %% ../nbs/03_sft.ipynb #c76de264
@@ -113,7 +115,7 @@ class Demonstrations(Dataset):
         response_length: int = 32,  # R: room for the rest, EOS included
     ):
         self.length = prompt_length + response_length  # T
-        self.pad = tokenizer.pad_token_id
+        self.pad, eos = tokenizer.pad_token_id, eos_of(tokenizer)
         self.rows = []  # of each demonstration: its ids with EOS, and how many are its opening
         self.left_out = {'too long': 0, 'with nothing after the opening': 0}
         pairs = [('', text) if isinstance(text, str) else text for text in sentences]
@@ -123,7 +125,7 @@ class Demonstrations(Dataset):
             elif not 0 < len(opening) < len(ids):
                 self.left_out['with nothing after the opening'] += 1
             else:
-                self.rows.append((ids + [tokenizer.eos_token_id], len(opening)))
+                self.rows.append((ids + [eos], len(opening)))
 
     def __len__(self):
         return len(self.rows)

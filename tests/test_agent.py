@@ -28,7 +28,7 @@ def test_a_model_that_changes_its_logits_is_refused(factor):
         return out
 
     model.forward = scaled
-    with pytest.raises(ValueError, match='caps or scales'):
+    with pytest.raises(ValueError, match='not known here'):
         Agent(model)
 
 

@@ -106,6 +106,58 @@ def test_other_sides_keep_the_same_labels(damaged_log):
     assert turned.remaining() == []
 
 
+def test_labels_of_other_pairs_are_counted_and_stay(damaged_log):
+    assert damaged_log.n_elsewhere() == 0
+    others = feedback.LabelLog(OTHER_PAIRS, damaged_log.path)
+    assert others.n_elsewhere() == 2
+    others.answer(others.remaining()[0], 'tie')
+    assert (others.n_elsewhere(), damaged_log.n_elsewhere()) == (2, 1)
+    assert len(damaged_log.labels()) == 2
+
+
+@pytest.mark.parametrize('made', [lambda path: feedback.read_labels(path),
+                                  lambda path: feedback.LabelLog(PAIRS, path)])
+def test_a_folder_is_no_log(made, tmp_path):
+    with pytest.raises(IsADirectoryError, match='is a folder: a log of labels is a file'):
+        made(tmp_path)
+
+
+def test_a_file_of_another_make_is_appended_to(tmp_path):
+    "Byte order mark, ends of lines of Windows, a torn last line: what stands is never rewritten."
+    path = tmp_path/'labels.jsonl'
+    theirs = b'\xef\xbb\xbf' + b'\r\n'.join([
+        b'{"prompt": "p", "left": "x", "right": "y", "choice": "left"}', b'no', b'{"undo"'])
+    path.write_bytes(theirs)
+    log = feedback.LabelLog(PAIRS, path)
+    pair, = log.remaining()
+    log.answer(pair, 'right')
+    assert path.read_bytes().startswith(theirs)
+    assert [label['choice'] for label in log.labels()] == ['left', 'right']
+    assert feedback.read_labels(path)[1] == 2
+
+
+# the panel
+
+def test_a_panel_looks_at_its_log_when_it_is_shown(log):
+    panel = feedback.Labeler(log)
+    elsewhere = feedback.LabelLog(PAIRS, log.path)
+    for pair in elsewhere.remaining():
+        elsewhere.answer(pair, 'tie')
+    bundle = panel._repr_mimebundle_()
+    assert panel.bar.value == 2 and panel.pair is None
+    assert 'application/vnd.jupyter.widget-view+json' in bundle
+    assert str(log.path) in bundle['text/plain']
+    assert ' of 2' not in bundle['text/plain'], 'a saved notebook would go on saying it'
+    assert '2 of 2 pairs are labelled' in repr(panel)
+
+
+def test_a_panel_says_what_else_its_file_holds(damaged_log):
+    panel = feedback.Labeler(feedback.LabelLog(OTHER_PAIRS, damaged_log.path))
+    assert 'also holds 2 label(s) of other pairs' in panel.message.value
+    assert '4 line(s)' in panel.message.value
+    assert 'other pairs' not in feedback.Labeler(damaged_log).message.value
+
+
 def test_no_pairs_are_refused(tmp_path):
     with pytest.raises(ValueError, match='no pairs'):
         feedback.LabelLog([], tmp_path/'log')
@@ -205,6 +257,14 @@ def test_fitting_labels_changes_a_copy(tokenizer):
         assert torch.equal(x, before[name]), name
     gap_before = reward.score_gaps(reward_model, data).max()
     assert reward.score_gaps(student, data).min() > gap_before + 0.5
+
+
+def test_nothing_is_learnt_of_nothing():
+    reward_model = reward.RewardModel(decided_gpt2())
+    student = feedback.fit_labels(reward_model, None, [])
+    assert student is not reward_model
+    for name, x in reward_model.state_dict().items():
+        assert torch.equal(x, student.state_dict()[name]), name
 
 
 @pytest.fixture

@@ -163,3 +163,18 @@ def test_label_in_a_browser(panel):
     assert left_out == {'tie': 1, 'skip': 2}
     chosen = [row['chosen'] for row in rows]
     assert chosen == [first['left'], second['right'], fifth['left']]
+
+
+def test_a_reopened_notebook_says_nothing_that_is_no_longer_so(panel):
+    "Without a kernel the page shows what was saved: no count, which later clicks make false."
+    panel.run_cell('0 of 6')
+    panel.click('left is better')
+    panel.sees('1 of 6')
+    panel.page.keyboard.press('Control+s')
+    panel.page.locator('.jp-mod-dirty').wait_for(state='detached')
+    saved = json.loads((panel.folder/'root'/'panel.ipynb').read_text())
+    assert ' of 6' not in json.dumps(saved['cells']), 'a count is saved with the cell'
+    kill_kernel(panel)
+    panel.page.get_by_text('| Idle').wait_for()
+    assert '0 of 6' not in panel.page.locator('.jp-Notebook').inner_text()
+    panel.run_cell('1 of 6')

@@ -129,7 +129,8 @@ def test_a_tokenizer_must_not_have_more_tokens_than_the_model(monkeypatch, tmp_p
     tiny_gpt2(vocab=64).save_pretrained(tmp_path)
 
     def load_with(vocabulary):
-        tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary)
+        tokenizer = SimpleNamespace(
+            get_vocab=lambda: vocabulary, eos_token_id=0, eos_token='.', pad_token_id=1)
         monkeypatch.setattr(models, 'load_tokenizer', lambda source, local: tokenizer)
         return load_model(str(tmp_path))[1]
 
@@ -141,13 +142,16 @@ def test_a_tokenizer_must_not_have_more_tokens_than_the_model(monkeypatch, tmp_p
 
 def test_a_tokenizer_without_a_pad_token_pads_with_eos(tmp_path):
     tokenizer = tiny_tokenizer()
+    decided_gpt2(vocab=len(tokenizer)).save_pretrained(tmp_path)
     own = tokenizer.pad_token
-    tokenizer.save_pretrained(tmp_path/'own')
+    tokenizer.save_pretrained(tmp_path)
     assert own != tokenizer.eos_token
-    assert models.load_tokenizer(tmp_path/'own').pad_token == own
+    assert load_model(str(tmp_path))[1].pad_token == own
     tokenizer.pad_token = None
-    tokenizer.save_pretrained(tmp_path/'none')
-    assert models.load_tokenizer(tmp_path/'none').pad_token == tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path)
+    model, padded_with_eos = load_model(str(tmp_path))
+    assert padded_with_eos.pad_token == tokenizer.eos_token
+    assert models.pad_id(model) == tokenizer.eos_token_id
 
 
 def test_a_tokenizer_pads_on_the_left_whatever_its_file_says(tmp_path):

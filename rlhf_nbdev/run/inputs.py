@@ -43,7 +43,6 @@ from rlhf_nbdev.reward import (
 )
 from rlhf_nbdev.run.stages import (
     RunConfig,
-    context_length,
     find_demonstrations,
     find_preferences,
     find_ratings,
@@ -57,7 +56,7 @@ from rlhf_nbdev.run.stages import (
 )
 from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
-from ..tools.models import load_model
+from ..tools.models import context_length, load_model
 from ..tools.rows import left_out_in_words
 from ..train import prompt_batches, sample_responses
 

@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/pretrain.html.md"""
 __all__ = ['pretraining_texts', 'train_tokenizer', 'build_model', 'epoch_windows', 'training_batches', 'overlapping_windows',
            'window_bits', 'bits_per_char', 'build_optimizers', 'schedule', 'pretrain_step', 'prepare_pretraining',
            'pack_optimizers', 'unpack_optimizers', 'save_pretraining', 'load_pretraining', 'pretrain_steps',
-           'pretraining_figures', 'save_model', 'pretrain', 'pretrain_command']
+           'pretraining_figures', 'save_model', 'pretraining_folder', 'pretrain', 'pretrain_command']
 
 # %% ../../nbs/run/pretrain.ipynb #b7aacd3f
 import copy
@@ -356,6 +356,18 @@ def save_model(
     tokenizer.save_pretrained(folder)
     (folder/'figures.json').write_text(json.dumps(figures, indent=1), encoding='utf-8')
 
+# %% ../../nbs/run/pretrain.ipynb #7c05d3ab
+def pretraining_folder(
+    out: str | Path,  # made if missing
+) -> Path:
+    "A folder for a pre-training, new or begun. Raises OSError if it holds something else."
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()) and not (out/'pretrain.jsonl').is_file():
+        raise FileExistsError(f'{out} already holds something, and no pre-training: name another '
+                              'folder with --out, or move that one away')
+    return out
+
 # %% ../../nbs/run/pretrain.ipynb #7e8df238
 def pretrain(
     out: str | Path,  # folder for the checkpoint and, at the end, the model
@@ -368,9 +380,10 @@ def pretrain(
     device: str = 'cpu',
     **sizes,  # of `build_model`
 ) -> dict:  # the figures of the model card
-    "Train tokenizer and model; called again on the same folder, go on from the last checkpoint."
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    """Train tokenizer and model; called again on the same folder, go on from the last checkpoint.
+
+    Raises OSError if the folder holds something else."""
+    out = pretraining_folder(out)
     tokenizer, reviews, model, optimizers = prepare_pretraining(texts, seed, device, **sizes)
     pretrain_steps(out, model, optimizers, reviews, steps, batch_size, seed, save_every)
     figures = pretraining_figures(model, tokenizer, reviews, held_out, steps, batch_size)
@@ -391,6 +404,10 @@ def pretrain_command():
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='where to compute')
     args = parser.parse_args()
+    try:
+        pretraining_folder(args.out)
+    except OSError as error:
+        sys.exit(f'rlhf-pretrain: {error}')
     texts, held_out = pretraining_texts()
     try:
         with saying_what_takes_less('pretraining', 'name another --device'):

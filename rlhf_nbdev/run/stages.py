@@ -7,11 +7,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/stages.html.md"""
 # %% auto #0
 __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', 'require_model', 'names_function', 'require_one',
            'require_file_of_column', 'require_device', 'looks_like_path', 'absolute_path', 'Material', 'model_rate',
-           'RunConfig', 'digest_model', 'context_length', 'stage_folder', 'do_stage', 'stages_root',
-           'require_place_for_stages', 'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations',
-           'learn_demonstrations', 'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings',
-           'learn_from_people', 'learn_from_labels', 'longest_comparison', 'find_preferences', 'learn_from_preferences',
-           'reward_inputs', 'teach_reward_model', 'read_reward_model', 'fit_reward_model', 'first_two_steps']
+           'RunConfig', 'digest_model', 'stage_folder', 'do_stage', 'stages_root', 'require_place_for_stages',
+           'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations', 'learn_demonstrations',
+           'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings', 'learn_from_people',
+           'learn_from_labels', 'longest_comparison', 'find_preferences', 'learn_from_preferences', 'reward_inputs',
+           'teach_reward_model', 'read_reward_model', 'fit_reward_model', 'first_two_steps']
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
@@ -50,9 +50,16 @@ from rlhf_nbdev.sft import (
     train_sft,
 )
 from ..tools.files import digest, fingerprint
-from ..tools.models import load_model, load_tokenizer
+from rlhf_nbdev.tools.models import (
+    context_length,
+    eos_ids,
+    load_model,
+    load_tokenizer,
+    pad_id,
+)
 from ..tools.ratings import ratings_path, read_ratings
 from ..tools.rows import left_out_in_words
+from ..tools.tokens import tokenizer_settings
 
 # %% ../../nbs/run/stages.ipynb #215d1731
 def require_at_least(
@@ -251,24 +258,17 @@ def digest_model(model, tokenizer) -> str:
     return digest(
         fingerprint(model.state_dict()),
         model.config.to_json_string(),
-        tokenizer.get_vocab(),
+        [eos_ids(model), pad_id(model), tokenizer_settings(tokenizer)],
         torch.__version__,
         version('transformers'),
         model.device.type,
     )
 
-# %% ../../nbs/run/stages.ipynb #51c6d1bf
-def context_length(
-    model,  # of transformers
-) -> int | None:  # tokens; None: any number
-    "How many tokens a model can read."
-    return getattr(model.config.get_text_config(), 'max_position_embeddings', None)
-
 # %% ../../nbs/run/stages.ipynb #b800ed68
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
     'tools/comparisons', 'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings',
-    'tools/rows',
+    'tools/reading', 'tools/rows', 'tools/tokens',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246

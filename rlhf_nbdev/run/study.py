@@ -74,7 +74,7 @@ def scored_without_positions(agent: Agent):
         logprobs = dists.gather(-1, responses[..., None]).squeeze(-1)
         entropy = -(dists.exp()*dists).sum(-1).detach()
         return logprobs*real, states, entropy*real
-    with replace('rlhf_nbdev.agent.score_packed', score_shifted):
+    with replace('rlhf_nbdev.agent.score_responses', score_shifted):
         yield
 
 # %% ../../nbs/run/study.ipynb #9d0fa27d

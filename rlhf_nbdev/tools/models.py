@@ -6,14 +6,16 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/models.html.md"""
 
 # %% auto #0
 __all__ = ['knock_at_hub', 'check_hub', 'reading_model', 'check_layers', 'read_config', 'load_weights', 'find_model', 'is_local',
-           'load_tokenizer', 'load_model', 'check_shapes', 'load_tensors', 'check_token_ids', 'eos_ids', 'pad_id',
-           'check_output_layer', 'has_fast_bfloat16', 'autocast', 'float32_head']
+           'load_tokenizer', 'as_list', 'align_tokens', 'load_model', 'check_shapes', 'load_tensors', 'check_token_ids',
+           'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'output_logits', 'has_fast_bfloat16', 'autocast',
+           'float32_head']
 
 # %% ../../nbs/tools/models.ipynb #340e8495
 import queue
 import threading
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -119,8 +121,8 @@ def load_weights(
 
     Raises ValueError if weights are damaged, missing or of another shape, OSError if there are
     none."""
-    # plain products are the faster on a CPU, where texts are as short as ours
-    attention = 'sdpa' if torch.cuda.is_available() else 'eager'
+    # plain products are the faster on a CPU, where texts are as short as ours; else it may choose
+    attention = None if torch.cuda.is_available() else 'eager'
     with reading_model(source):
         model, report = kind.from_pretrained(
             source, config=read_config(source, local), dtype=torch.float32,
@@ -164,23 +166,61 @@ def load_tokenizer(
     source: str | Path,  # of `find_model`
     local: bool = True,  # nothing is fetched
 ):  # a tokenizer of transformers
-    "A tokenizer that pads on the left. Raises ValueError or OSError if it is damaged."
+    """A fast tokenizer that pads on the left and cuts on the right.
+
+    Raises ValueError or OSError if it is damaged, or slow."""
     from transformers import AutoTokenizer
     with reading_model(source):
         tokenizer = AutoTokenizer.from_pretrained(
-            source, padding_side='left', local_files_only=local, trust_remote_code=False)
+            source, padding_side='left', truncation_side='right', local_files_only=local,
+            trust_remote_code=False)
         tokenizer(['A film.'])  # some damage shows only in use
+    if not tokenizer.is_fast:
+        raise ValueError(f'{source}: {type(tokenizer).__name__} is a slow tokenizer, which cannot '
+                         'say where in a text a token stands: take a model with tokenizer.json')
+    return tokenizer
+
+# %% ../../nbs/tools/models.ipynb #6bf038da
+def as_list(
+    ids: int | list[int] | None,
+) -> list[int]:
+    "Token ids as configurations have them: none, one or several."
+    if ids is None:
+        return []
+    return list(ids) if isinstance(ids, (list, tuple)) else [ids]
+
+# %% ../../nbs/tools/models.ipynb #d7a2f4e2
+def align_tokens(
+    name: str,  # of the model, for the message
+    model,  # a causal language model; its generation configuration is changed
+    tokenizer,  # is changed
+):
+    """Make a model and its tokenizer agree on EOS and padding.
+
+    Raises ValueError if neither has an EOS."""
+    generation, eos = model.generation_config, tokenizer.eos_token_id
+    ends = as_list(generation.eos_token_id)
+    if eos is None and not ends:
+        raise ValueError(f'{name}: neither the tokenizer nor generation_config.json has an EOS '
+                         'token, so no response could end: name one in tokenizer_config.json')
+    if eos is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
+    elif eos not in ends:
+        generation.eos_token_id = [eos, *ends]
+        warnings.warn(f'{name}: the tokenizer ends texts with {tokenizer.eos_token!r} ({eos}), '
+                      f'generation_config.json with {ends or "nothing"}: here, each of them ends '
+                      f'a response, and demonstrations end with {tokenizer.eos_token!r}')
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    generation.pad_token_id = tokenizer.pad_token_id
 
 # %% ../../nbs/tools/models.ipynb #aca33391
 def load_model(
     name: str = 'embedded',  # 'embedded', a folder, or a name on the hub such as 'gpt2'
 ) -> tuple:  # the model (float32, evaluation mode) and its tokenizer, which pads on the left
-    """A causal language model and its tokenizer.
+    """A causal language model and its tokenizer, which agree on EOS and padding.
 
-    Raises FileNotFoundError, and ConnectionError if the hub is needed and cannot be reached."""
+    Raises ValueError, FileNotFoundError, and ConnectionError if the hub cannot be reached."""
     from transformers import AutoModelForCausalLM
     source = find_model(name)
     local = is_local(source)
@@ -193,6 +233,7 @@ def load_model(
     if last_token >= V:
         raise ValueError(
             f'{name}: the tokenizer has a token {last_token}, the model only {V} tokens')
+    align_tokens(name, model, tokenizer)
     return model, tokenizer
 
 # %% ../../nbs/tools/models.ipynb #00b08866
@@ -265,19 +306,46 @@ def pad_id(
     check_token_ids(model, [pad])
     return pad
 
-# %% ../../nbs/tools/models.ipynb #27e59192
-@torch.no_grad()
-def check_output_layer(
+# %% ../../nbs/tools/models.ipynb #3b3acb82
+def context_length(
+    network,  # a model of transformers, or its trunk
+) -> int | None:  # tokens; None: it does not say
+    "How many tokens a model can read."
+    config = network.config.get_text_config()
+    for name in ('max_position_embeddings', 'max_seq_len', 'context_length'):
+        if isinstance(getattr(config, name, None), int):
+            return getattr(config, name)
+    return None
+
+# %% ../../nbs/tools/models.ipynb #afdf5350
+def trunk_of(
+    model,  # a causal language model of transformers, or a trunk
+):  # the network below the output layer
+    "What turns tokens into states."
+    trunk = model.base_model
+    if trunk is model and model.get_output_embeddings() is not None:
+        return model.model  # Llama 4 says that it is its own trunk
+    return trunk
+
+# %% ../../nbs/tools/models.ipynb #6ed10d2a
+def output_logits(
     model,  # a causal language model of transformers
-):
-    "Raise ValueError unless logits are what the output layer says of the last hidden state."
-    token = torch.tensor([[eos_ids(model)[0]]], device=model.device)  # (1, 1), any token will do
-    out = model(token, output_hidden_states=True)
-    plain_logits = model.get_output_embeddings()(out.hidden_states[-1])
-    if not torch.allclose(out.logits, plain_logits, atol=1e-3, equal_nan=True):
-        raise ValueError(
-            'the model caps or scales what its output layer says, '
-            'and scoring here asks that layer alone: take another model')
+    states: torch.Tensor,  # (..., D) of its trunk
+) -> torch.Tensor:  # (..., V)
+    "What the model makes of states: its output layer, scaled or capped as its configuration says."
+    logits, config = model.get_output_embeddings()(states), model.config.get_text_config()
+    factor = getattr(config, 'logit_scale', None)  # Cohere
+    factor = factor or getattr(config, 'lm_head_multiplier', None)  # Falcon-H1
+    divisor = getattr(config, 'logits_scaling', None)  # Granite
+    cap = getattr(config, 'final_logit_softcapping', None)  # Gemma 2
+    cap = cap or getattr(config, 'logits_soft_cap', None)  # RecurrentGemma
+    if factor:
+        logits = logits*factor
+    if divisor:
+        logits = logits/divisor
+    if cap:
+        logits = cap*torch.tanh(logits/cap)
+    return logits
 
 # %% ../../nbs/tools/models.ipynb #2e38e8cb
 def has_fast_bfloat16(

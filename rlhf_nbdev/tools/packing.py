@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .machine import cache_name, has_float64
+from .models import context_length, output_logits, trunk_of
 
 # %% ../../nbs/tools/packing.ipynb #4342885c
 def pack_rows(
@@ -81,6 +82,8 @@ def packed_states(
     real = mask.bool()
     B, T = mask.shape
     width = round_up(T, 8)
+    if width > (context_length(trunk) or width):
+        width = T  # a bin must fit into the context as well
     slots, n_bins = token_slots(mask, width)
     rows = torch.arange(B, device=mask.device)[:, None].expand(B, T)
     row_of_slot = fill_bins(rows[real], slots, n_bins, width, empty=-1)
@@ -97,20 +100,21 @@ def packed_states(
 
 # %% ../../nbs/tools/packing.ipynb #9c3da033
 def score_packed(
-    model,  # a causal language model of transformers whose logits are its output layer's
+    model,  # a causal language model of transformers
     tokens: torch.Tensor,  # (B, T)
     mask: torch.Tensor,  # (B, T)
     response_length: int,  # R: the last R tokens are scored, as far as they are real
     temperature: float = 0.7,  # the one the tokens were sampled with
+    states_of=packed_states,  # or another way of reading rows, with the same arguments
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, states, entropy
     """`score_tokens` without padding: log-probs (B, R) in float32, states before each token
     (B, R, D), entropy (B, R). Log-probs and entropy are 0 on padding."""
     R = response_length
     sampled = mask[:, -R:].bool()  # (B, R)
     N = int(sampled.sum())
-    states = packed_states(model.base_model, tokens, mask)[:, -R - 1:-1]  # (B, R, D)
+    states = states_of(trunk_of(model), tokens, mask)[:, -R - 1:-1]  # (B, R, D)
     before_sampled = F.pad(states[sampled], (0, 0, 0, -N % 64))  # (N rounded up, D)
-    logits = model.get_output_embeddings()(before_sampled).float().div_(temperature)
+    logits = output_logits(model, before_sampled).float().div_(temperature)
     dists = F.log_softmax(logits, -1)[:N]  # (N, V)
     logprobs = dists.gather(-1, tokens[:, -R:][sampled][:, None]).squeeze(-1)  # (N,)
     with torch.no_grad():  # watched, not trained on
@@ -176,9 +180,9 @@ class StaticSteps:
         self.cache = StaticCache(config=self.model.config,
                                  max_cache_len=shape[1] + self.response_length)
 
-    def __call__(self, input_ids, attention_mask, position_ids, **options):
-        "As `generate` calls any model."
-        is_prompt = options[self.cache_name] is None
+    def __call__(self, input_ids, attention_mask, position_ids, cache, **_):
+        "As `generate` asks any model."
+        is_prompt = cache is None
         if is_prompt:
             self.begin(tuple(attention_mask.shape))
         length = self.shape[1] + self.response_length
