@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 
 # %% auto #0
 __all__ = ['position_ids', 'score_tokens', 'token_logprobs', 'Agent', 'Rollout', 'check_request', 'read_newest', 'as_scores',
-           'decode_responses', 'TextReward', 'reads_text', 'reward_scores', 'Rewards']
+           'TextReward', 'reads_text', 'reward_scores', 'Rewards']
 
 # %% ../nbs/02_agent.ipynb #4ccbf6d7
 import inspect
@@ -31,6 +31,7 @@ from rlhf_nbdev.tools.models import (
 )
 from .tools.packing import draw
 from .tools.reading import ask, cache_of, check_model, score_responses, state_width
+from .tools.tokens import decode_responses
 
 # %% ../nbs/02_agent.ipynb #2577a591
 def position_ids(
@@ -240,22 +241,6 @@ def as_scores(
     if given.is_complex():
         raise ValueError(f'{wanted}; this one gave complex numbers')
     return given.detach().to(tokens.device, torch.float32)
-
-# %% ../nbs/02_agent.ipynb #e4e97513
-def decode_responses(
-    tokenizer,
-    prompts: list[list[int]],
-    responses: list[list[int]],  # to each of them
-) -> list[str]:  # the responses alone
-    "What was answered, decoded with what stands before it."
-    texts = []
-    for prompt, response in zip(prompts, responses):
-        opening = tokenizer.decode(prompt, skip_special_tokens=True)
-        whole = tokenizer.decode(prompt + response, skip_special_tokens=True)
-        if not whole.startswith(opening):
-            opening, whole = '', tokenizer.decode(response, skip_special_tokens=True)
-        texts.append(whole[len(opening):])
-    return texts
 
 # %% ../nbs/02_agent.ipynb #9a30eac2
 class TextReward:

@@ -28,7 +28,7 @@ from fastcore.basics import patch
 from torch.utils.data import DataLoader, Subset
 
 from .advantage import kl_k1
-from .agent import Agent, Rollout, token_logprobs
+from .agent import Agent, Rollout, reward_scores, token_logprobs
 from .dataset import clean_text
 from .ppo import RLHFConfig
 from .tools.files import json_lines
@@ -338,14 +338,14 @@ def overused(
 def measure_rollout(
     agent: Agent,
     rollout: Rollout,
-    reward_model,  # tokens (B, T), mask (B, T) -> scores (B,)
+    reward_model,  # tokens (B, T), mask (B, T) -> scores (B,), or a `TextReward`
     ref_model,
 ) -> pd.DataFrame:  # a row for each response: score, kl (nats), surprise (nats), tokens, ended
     "What can be counted without reading."
     kl = sequence_kl(rollout, ref_model)
     logprob = (rollout.logprobs*rollout.response_mask).sum(1)
     columns = {
-        'score': reward_model(rollout.tokens, rollout.mask),
+        'score': reward_scores(reward_model, rollout),
         'kl': kl,
         'surprise': kl - logprob,  # log p − log q − log p
         'tokens': rollout.response_mask.sum(1),

@@ -445,10 +445,10 @@ def tune_policy(
     config: RLHFConfig,
 ) -> list[dict]:  # the rows of `ppo_updates`
     "PPO on a reward model that was fitted to labels."
-    batches = prompt_batches(prompts, config)
-    scale_rewards(reward_model, reference, batches, config)
     agent.requires_grad_(True)  # it may be a copy of the reference, which the trainer has frozen
-    trainer = RLHFTrainer(agent, reference.model, config)
+    trainer = RLHFTrainer(agent, reference.model, config)  # and sets the seed
+    batches = prompt_batches(prompts, config)
+    scale_rewards(reward_model, Agent(reference.model), batches, config)
     return list(ppo_updates(trainer, batches, reward_model))
 
 # %% ../nbs/09_your_feedback.ipynb #d35de454

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Iterable
 
 import pandas as pd
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -172,12 +171,12 @@ def begin_step_three(
     config: RLHFConfig,
 ) -> RLHFTrainer:
     "The trainer as it is before the first update, and the scale of the scores."
-    torch.manual_seed(config.seed)
-    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)  # and sets the seed
+    reference = Agent(trainer.ref_model)
     if isinstance(reward_model, FunctionReward):
-        scale_function(reward_model, trainer.agent, prompts, config)
+        scale_function(reward_model, reference, prompts, config)
     else:
-        scale_rewards(reward_model, trainer.agent, prompt_batches(prompts, config), config)
+        scale_rewards(reward_model, reference, prompt_batches(prompts, config), config)
     return trainer
 
 # %% ../../nbs/run/command.ipynb #2fd6a14e

@@ -30,7 +30,7 @@ from fastcore.basics import patch
 from torch.utils.data import Dataset, default_collate
 
 # %% ../../nbs/run/inputs.ipynb #eae9f703
-from ..agent import Agent, as_scores, decode_responses
+from ..agent import Agent, as_scores
 from ..dataset import IMDBDataset, Prompts, load_reviews, read_prompts
 from ..evaluate import Judge
 from ..ppo import RLHFConfig
@@ -58,6 +58,7 @@ from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
 from ..tools.models import context_length, load_model
 from ..tools.rows import left_out_in_words
+from ..tools.tokens import decode_responses
 from ..train import prompt_batches, sample_responses
 
 # %% ../../nbs/run/inputs.ipynb #6bcc43e4

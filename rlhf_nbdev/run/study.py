@@ -6,10 +6,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/study.html.md"""
 
 # %% auto #0
 __all__ = ['SMALL', 'BRIEF', 'FRONTIER', 'NO_PENALTY', 'OVEROPTIMISATION', 'ABLATIONS', 'CHECKS', 'VARIANTS', 'MEASURED_AT',
-           'METRIC_COLUMNS', 'scored_without_positions', 'dropout_on', 'scored_at_temperature_1', 'without_whitening',
-           'no_bug', 'Variant', 'gold_judge', 'measure_point', 'train_and_measure', 'run_variant', 'ask_each',
-           'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages', 'check_run_settings',
-           'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks', 'study_command']
+           'METRIC_COLUMNS', 'unguarded', 'scored_without_positions', 'dropout_on', 'scored_at_temperature_1',
+           'without_whitening', 'no_bug', 'Variant', 'gold_judge', 'measure_point', 'train_and_measure', 'run_variant',
+           'ask_each', 'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages',
+           'check_run_settings', 'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks',
+           'study_command']
 
 # %% ../../nbs/run/study.ipynb #f98fe20e
 import argparse
@@ -60,6 +61,11 @@ from rlhf_nbdev.train import (
     scale_rewards,
 )
 
+# %% ../../nbs/run/study.ipynb #be9e64a4
+def unguarded():
+    "For a `with`: within it, sampling and scoring need not agree."
+    return replace('rlhf_nbdev.ppo.check_agreement', lambda trainer, rollout, approx_kl: None)
+
 # %% ../../nbs/run/study.ipynb #7b782c12
 @contextmanager
 def scored_without_positions(agent: Agent):
@@ -74,7 +80,7 @@ def scored_without_positions(agent: Agent):
         logprobs = dists.gather(-1, responses[..., None]).squeeze(-1)
         entropy = -(dists.exp()*dists).sum(-1).detach()
         return logprobs*real, states, entropy*real
-    with replace('rlhf_nbdev.agent.score_responses', score_shifted):
+    with replace('rlhf_nbdev.agent.score_responses', score_shifted), unguarded():
         yield
 
 # %% ../../nbs/run/study.ipynb #9d0fa27d
@@ -87,7 +93,8 @@ def dropout_on(agent: Agent):
     for dropout in dropouts:
         dropout.p = 0.1
     try:
-        yield
+        with unguarded():
+            yield
     finally:
         for dropout, rate in zip(dropouts, rates):
             dropout.p = rate
@@ -100,7 +107,7 @@ def scored_at_temperature_1(agent: Agent):
     forward = Agent.forward
     def forward_at_1(self, tokens, mask, response_length, temperature=1.0):
         return forward(self, tokens, mask, response_length, 1.0)
-    with replace.object(Agent, 'forward', forward_at_1):
+    with replace.object(Agent, 'forward', forward_at_1), unguarded():
         yield
 
 # %% ../../nbs/run/study.ipynb #fd2ecc24
@@ -229,7 +236,8 @@ def run_variant(
     reference, agent = Agent(ref_model), Agent(model)
     loader = prompt_batches(IMDBDataset(tokenizer, 'train'), config)
     scale_rewards(reward_model, reference, loader, config)
-    trainer = RLHFTrainer(agent, ref_model, config)
+    with torch.random.fork_rng():  # it sets the seed, which was set above
+        trainer = RLHFTrainer(agent, ref_model, config)
     def measured():
         return measure_point(agent, held_out, reward_model, ref_model, gold_judge(), config)
     rows, points, stopped = train_and_measure(trainer, loader, reward_model, variant.bug, measured)
