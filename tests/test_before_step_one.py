@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 from small_runs import SMALL, few_reviews
 from tiny import TEXTS, tiny_gpt2, tiny_tokenizer
 from warm import assert_refused, run
@@ -144,7 +145,7 @@ def test_rates_are_those_of_the_model_unless_asked_for():
 @pytest.mark.parametrize('rate', [-1e-4, float('nan'), float('inf')])
 @pytest.mark.parametrize('name', ['sft_learning_rate', 'reward_learning_rate'])
 def test_a_rate_that_is_none_is_refused(name, rate):
-    with pytest.raises(ValueError, match=f'{name} must be above 0'):
+    with pytest.raises(ValueError, match=f'{name} must be at least 0'):
         RunConfig(**{name: rate})
 
 
@@ -176,16 +177,24 @@ def test_whoever_takes_another_model_is_told_of_ppos_rate(capsys):
 
 # the trial itself
 
-def test_the_longest_texts_go_through_the_models(monkeypatch):
+def test_a_whole_row_is_read_and_a_first_score_must_be_a_number():
     read = []
     model, tokenizer = load_model()
     config = RLHFConfig(response_length=12)
-    run_config = RunConfig(device='cpu', sft_sentences=64, ratings='labels')
+    run_config = RunConfig(device='cpu')
     data = inputs.prompt_sets(tokenizer, run_config, config)
     agent = inputs.Agent(model)
-    inputs.try_response(agent, data['train'], config,
-                        lambda tokens, mask: read.append(tuple(tokens.shape)))
+
+    def reward(tokens, mask):
+        read.append(tuple(tokens.shape))
+        return torch.tensor([scores.pop()])
+
+    scores = [0.0, 0.0]
+    inputs.try_response(agent, data['train'], config, reward)
     assert read[-1] == (1, 20)
+    scores = [float('nan'), 0.0]
+    with pytest.raises(ValueError, match='the reward of a first response is nan'):
+        inputs.try_response(agent, data['train'], config, reward)
 
 
 

@@ -423,15 +423,18 @@ def try_response(
     config: RLHFConfig,
     reward,  # tokens (B, T), mask (B, T) -> scores (B,); None: not there yet
 ):
-    "Answer the longest prompt, score a whole row, and have the response scored."
+    "Answer the longest prompt, score a whole row, have both scored. Raises ValueError."
     longest = max(range(len(prompts)), key=lambda i: len(prompts.prompts[i]))
     rollout, = sample_responses(agent, [default_collate([prompts[longest]])], config)
     P, R = config.prompt_length, config.response_length
     whole_row = rollout.tokens[:, -1:].repeat(1, P + R)  # (1, P + R), of any token
     agent(whole_row, torch.ones_like(whole_row), R, config.temperature)
-    if reward is not None:
-        reward(rollout.tokens, rollout.mask)
-        reward(whole_row, torch.ones_like(whole_row))
+    if reward is None:
+        return
+    for tokens, mask in ((rollout.tokens, rollout.mask), (whole_row, torch.ones_like(whole_row))):
+        score = reward(tokens, mask)
+        if not score.isfinite().all():
+            raise ValueError(f'the reward of a first response is {score.item()}, and not finite')
 
 # %% ../../nbs/run/inputs.ipynb #7b1ccfb3
 @torch.no_grad()

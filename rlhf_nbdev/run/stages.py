@@ -17,7 +17,6 @@ __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', '
 import copy
 import inspect
 import json
-import math
 import re
 import tempfile
 import time
@@ -25,12 +24,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 import torch
 
 from ..dataset import IMDBDataset, shuffle_key
-from ..ppo import RLHFConfig, option
+from ..ppo import RLHFConfig, check_numbers, option
 from rlhf_nbdev.reward import (
     LabelPairs,
     PreferenceDataset,
@@ -154,19 +154,22 @@ class Material:
         'package',
         "'package', the path of Kaggle's CSV, 'hub', or the name of a data set on the hub. (Other "
         "reviews than the package's may be among those the embedded model has read.)")
-    n_train: int = option(
+    n_train: Annotated[int, 'at least 1'] = option(
         10_000, 'Reviews of at most 1,000 characters to train on; the rest is held out.')
     prompts: str = option(
         '', "File of prompts of your own, in place of the reviews' openings; a tenth of them is "
         'held out.')
-    sft_sentences: int = option(10_000, 'Step one learns from at most this many sentences.')
+    sft_sentences: Annotated[int, 'at least 1'] = option(
+        10_000, 'Step one learns from at most this many sentences.')
     demonstrations: str = option(
         '', 'File of prompts and responses of your own for step one, in place of the sentences.')
     ratings: str = option(
         '', 'Step two: path of the human ratings, by default where `rlhf-ratings` puts them; '
         "'labels' for pairs of labelled reviews.")
-    rated_sentences: int = option(10_000, 'Step two learns from at most this many sentences.')
-    reward_pairs: int = option(8000, 'Comparisons to learn from where labels have to do.')
+    rated_sentences: Annotated[int, 'at least 1'] = option(
+        10_000, 'Step two learns from at most this many sentences.')
+    reward_pairs: Annotated[int, 'at least 1'] = option(
+        8000, 'Comparisons to learn from where labels have to do.')
     preferences: str = option(
         '', 'File of comparisons of your own for step two, in place of the ratings.')
     prompt_column: str = option('', 'Name of the prompt in your own files, where it is another.')
@@ -201,9 +204,7 @@ def model_rate(
     rate: float,  # that was asked for; 0: the model's
     model: str,  # as `RunConfig` has it
 ) -> float:
-    "The rate to learn at. Raises ValueError if it is none."
-    if not 0 <= rate < math.inf:
-        raise ValueError(f'{name} must be above 0, or 0 for that of the model, not {rate}')
+    "The rate to learn at."
     embedded, other = RATES[name]
     return rate or (embedded if model == 'embedded' else other)
 
@@ -212,13 +213,13 @@ def model_rate(
 class RunConfig(Material):
     "What `rlhf-train` works on."
     sft: str = option('', 'Folder of a fine-tuned model, to be used in place of step one.')
-    sft_learning_rate: float = option(
+    sft_learning_rate: Annotated[float, 'at least 0 (finite)'] = option(
         0.0, "AdamW's highest rate in step one; 0: 3e-4 for the embedded model (this course), "
         '6.25e-5 for others (Radford et al. 2018, for a model like the smallest GPT-2).')
     reward: str = option(
         '', 'In place of step two: folder of a reward model, or module:function, a function of '
         'your own that is given prompts and responses and gives each a score.')
-    reward_learning_rate: float = option(
+    reward_learning_rate: Annotated[float, 'at least 0 (finite)'] = option(
         0.0, "AdamW's rate at the start of step two; 0: 3e-4 for the embedded model (this "
         "course), 5e-5 for others (Ziegler et al.'s code, for the smallest GPT-2).")
     stages: str = option(
@@ -229,15 +230,15 @@ class RunConfig(Material):
     resume: str = option(
         '', 'Folder of a run, to be taken up where it was; stands alone, since all settings are '
         'those of that run, but for --updates, if it is to go on for more than were asked for.')
-    save_every: int = option(5, 'Updates from one checkpoint to the next.')
-    eval_prompts: int = option(
+    save_every: Annotated[int, 'at least 1'] = option(
+        5, 'Updates from one checkpoint to the next.')
+    eval_prompts: Annotated[int, 'at least 1'] = option(
         256, 'Held-out prompts answered by base, fine-tuned and final model.')
     device: str = option('cuda' if torch.cuda.is_available() else 'cpu', 'Where to compute.')
 
     def __post_init__(self):
+        check_numbers(self)
         super().__post_init__()
-        for name in ('reward_pairs', 'eval_prompts', 'n_train', 'sft_sentences', 'save_every'):
-            require_at_least(1, name, getattr(self, name))
         require_at_least(2, 'rated_sentences', self.rated_sentences)
         for name in RATES:
             setattr(self, name, model_rate(name, getattr(self, name), self.model))
