@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 
 # %% auto #0
 __all__ = ['position_ids', 'score_tokens', 'token_logprobs', 'Agent', 'Rollout', 'check_request', 'read_newest', 'as_scores',
-           'TextReward', 'reads_text', 'reward_scores', 'Rewards']
+           'rollout_texts', 'TextReward', 'reads_text', 'reward_scores', 'Rewards']
 
 # %% ../nbs/02_agent.ipynb #4ccbf6d7
 import inspect
@@ -31,7 +31,7 @@ from rlhf_nbdev.tools.models import (
 )
 from .tools.packing import draw
 from .tools.reading import ask, cache_of, check_model, score_responses, state_width
-from .tools.tokens import decode_responses
+from .tools.tokens import decode_ids, decode_responses
 
 # %% ../nbs/02_agent.ipynb #2577a591
 def position_ids(
@@ -242,6 +242,21 @@ def as_scores(
         raise ValueError(f'{wanted}; this one gave complex numbers')
     return given.detach().to(tokens.device, torch.float32)
 
+# %% ../nbs/02_agent.ipynb #e4e97513
+def rollout_texts(
+    rollout: Rollout,
+    tokenizer,  # of the policy
+) -> tuple[list[str], list[str]]:  # B prompts, B responses
+    "What was asked and what was answered, without padding and special tokens."
+    R = rollout.response_mask.shape[1]
+    real = rollout.mask.bool()  # (B, T)
+    prompts, responses = [], []
+    for ids, on in zip(rollout.tokens, real):
+        prompts.append(ids[:-R][on[:-R]].tolist())
+        responses.append(ids[-R:][on[-R:]].tolist())
+    texts = [decode_ids(tokenizer, ids) for ids in prompts]
+    return texts, decode_responses(tokenizer, prompts, responses)
+
 # %% ../nbs/02_agent.ipynb #9a30eac2
 class TextReward:
     "A reward of one's own that reads text: a function, and the tokenizer of the policy."
@@ -252,23 +267,10 @@ class TextReward:
         self.function = function
         self.tokenizer = tokenizer
 
-    def texts(self,
-        rollout: Rollout,
-    ) -> tuple[list[str], list[str]]:  # B prompts, B responses
-        "What was asked and what was answered, without padding and special tokens."
-        R = rollout.response_mask.shape[1]
-        real = rollout.mask.bool()  # (B, T)
-        prompts, responses = [], []
-        for ids, on in zip(rollout.tokens, real):
-            prompts.append(ids[:-R][on[:-R]].tolist())
-            responses.append(ids[-R:][on[-R:]].tolist())
-        texts = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts]
-        return texts, decode_responses(self.tokenizer, prompts, responses)
-
     def __call__(self,
         rollout: Rollout,
     ):  # what the function says of it
-        return self.function(*self.texts(rollout))
+        return self.function(*rollout_texts(rollout, self.tokenizer))
 
 # %% ../nbs/02_agent.ipynb #bbb2742f
 def reads_text(
@@ -302,7 +304,7 @@ def reward_scores(
     for row in (~scores.isfinite()).nonzero().flatten().tolist():
         message = f'the reward model gave {scores[row].item()} as a score of row {row}'
         if is_text:
-            [prompt], [response] = reward.texts(rollout[[row]])
+            [prompt], [response] = rollout_texts(rollout[[row]], reward.tokenizer)
             message += f': {prompt!r}, answered by {response!r}'
         raise FloatingPointError(message)
     return scores

@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from .advantage import kl_k1, kl_k3, shape_rewards
-from .agent import Agent, Rewards, Rollout, reward_scores
+from .agent import Agent, Rewards, Rollout, reward_scores, rollout_texts
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer
 from .reward import RewardModel, normalize
@@ -252,10 +252,9 @@ class LivePlot:
 def response_texts(
     rollouts: list[Rollout],
     tokenizer,
-) -> list[str]:  # the responses alone
+) -> list[str]:  # the responses alone, with the space that stands before them
     "Decode what was sampled, up to the end of each response."
     texts = []
     for rollout in rollouts:
-        for ids, mask in zip(rollout.responses, rollout.response_mask):
-            texts.append(tokenizer.decode(ids[mask.bool()], skip_special_tokens=True))
+        texts += rollout_texts(rollout, tokenizer)[1]
     return texts

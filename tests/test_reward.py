@@ -53,21 +53,26 @@ def preference_dataset(tokenizer, folder):
 
 
 @pytest.mark.parametrize('make', [
-    lambda tokenizer, folder: sft.Demonstrations(tokenizer, TEXTS, 4, 24),
-    lambda tokenizer, folder: reward.RatedSentences(tokenizer, TABLE),
-    lambda tokenizer, folder: reward.LabelPairs(tokenizer, TEXTS[:2], [0, 1], 9),
-    preference_dataset,
+    lambda tokenizer, folder, more: sft.Demonstrations(tokenizer, TEXTS, 4 + more, 24),
+    lambda tokenizer, folder, more: reward.RatedSentences(tokenizer, TABLE),
+    lambda tokenizer, folder, more: reward.LabelPairs(tokenizer, TEXTS[:2], [0, 1], 9, 8 + more),
+    lambda tokenizer, folder, more: preference_dataset(tokenizer, folder),
 ], ids=['Demonstrations', 'RatedSentences', 'LabelPairs', 'PreferenceDataset'])
-def test_a_tokenizer_that_begins_with_a_special_token_changes_nothing(
+def test_a_tokenizer_that_begins_with_a_special_token_begins_every_text(
         make, two_tokenizers, tmp_path):
-    ours, theirs = (make(tokenizer, tmp_path) for tokenizer in two_tokenizers)
-    for name, x in ours[0].items():
-        assert torch.equal(x, theirs[0][name]), name
+    plain, begins = (make(tokenizer, tmp_path, more) for more, tokenizer in
+                     enumerate(two_tokenizers))
+    for name in ('tokens', 'chosen', 'rejected'):
+        if name in plain[0]:
+            mask = 'mask' if name == 'tokens' else f'{name}_mask'
+            text, begun = (data[0][name][data[0][mask].bool()].tolist() for data in (plain, begins))
+            assert begun == [0, *text], name
 
 
-def test_prompts_begin_with_no_special_token(two_tokenizers):
+def test_prompts_begin_with_it_too(two_tokenizers):
     plain, begins = two_tokenizers
-    assert dataset.prompt_ids(begins, TEXTS, 4) == dataset.prompt_ids(plain, TEXTS, 4)
+    openings = dataset.prompt_ids(plain, TEXTS, 4)
+    assert dataset.prompt_ids(begins, TEXTS, 5) == [[0, *ids] for ids in openings]
 
 
 # the model

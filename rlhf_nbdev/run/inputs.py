@@ -58,7 +58,7 @@ from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
 from ..tools.models import context_length, load_model
 from ..tools.rows import left_out_in_words
-from ..tools.tokens import decode_responses
+from ..tools.tokens import decode_ids, decode_responses
 from ..train import prompt_batches, sample_responses
 
 # %% ../../nbs/run/inputs.ipynb #6bcc43e4
@@ -203,7 +203,7 @@ def texts(self: FunctionReward,
     for row, real in zip(tokens.cpu(), mask.cpu().bool()):
         prompts.append(row[:P][real[:P]].tolist())
         responses.append(row[P:][real[P:]].tolist())
-    texts = [self.tokenizer.decode(prompt, skip_special_tokens=True) for prompt in prompts]
+    texts = [decode_ids(self.tokenizer, prompt) for prompt in prompts]
     return texts, decode_responses(self.tokenizer, prompts, responses)
 
 # %% ../../nbs/run/inputs.ipynb #c95c4586

@@ -214,13 +214,13 @@ def read_states(
         return packed_states(trunk, tokens, mask)
     return padded_states(trunk, tokens, mask)
 
-# %% ../../nbs/tools/reading.ipynb #4476b703
+# %% ../../nbs/tools/reading.ipynb #adecfe65
 def score_responses(
     model,  # a causal language model of transformers
     tokens: torch.Tensor,  # (B, T)
     mask: torch.Tensor,  # (B, T)
     response_length: int,  # R
-    temperature: float = 1.0,  # the one the tokens were sampled with
+    temperature: float = 0.7,  # the one the tokens were sampled with
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, states, entropy
     "`score_packed`, or the same with padding where rows cannot share a bin."
     return score_packed(model, tokens, mask, response_length, temperature, read_states)
