@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test learn check readme docs ablations parity mutants bench pretrain clean
+.PHONY: help ratings train test learn check readme docs ablations parity floor newest mutants bench pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -48,6 +48,19 @@ parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, a
 	.venv-parity/bin/pip install --quiet -r tests/parity/requirements.txt
 	mkdir -p build && .venv-parity/bin/python tests/parity/record.py build/parity.safetensors
 	$(BIN)/python tests/parity/compare.py build/parity.safetensors
+
+# on x86-64 Linux PyPI's torch brings CUDA's libraries, several GB in each of the two environments
+OTHER := $(addprefix tests/test_,machine.py agent.py packing.py ppo.py sft.py reward.py checkpoint.py files.py speed.py train.py faults.py)
+floor:     ## tests with the lowest versions that settings.ini admits, in an environment of their own
+	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
+	.venv-floor/bin/pip install --quiet $$($(PYTHON) .ci/lowest.py) pytest hypothesis
+	.venv-floor/bin/pip install --quiet --no-deps -e .
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 .venv-floor/bin/python -m pytest -q $(OTHER)
+
+newest:    ## the same tests with the newest versions, and what goes in later ones as an error
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --upgrade -e . pytest hypothesis
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 .venv-newest/bin/python -m pytest -q -W "error:.*will be removed:FutureWarning" $(OTHER)
 
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python benchmarks/mutants $(ARGS)

@@ -70,7 +70,7 @@ def exceptions():
 
 def main():
     ruff = [Path(sys.executable).parent/'ruff', 'check', '--quiet', '--output-format', 'concise']
-    linted = subprocess.run(ruff, cwd=TOP, capture_output=True, text=True)
+    linted = subprocess.run(ruff, cwd=TOP, capture_output=True, encoding='utf-8')
     faults = linted.stdout.splitlines() + linted.stderr.splitlines()
     found = []
     for path in sorted((TOP/'nbs').rglob('*.ipynb')):

@@ -18,11 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import GPT2Config
 
-from rlhf_nbdev.dataset import IMDBDataset, load_reviews
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.evaluate import Judge
 from rlhf_nbdev.ppo import RLHFConfig
 from rlhf_nbdev.run.command import begin_run
-from rlhf_nbdev.run.stages import RunConfig, find_ratings
+from rlhf_nbdev.run.inputs import RunInputs, find_teachers, prompt_sets
+from rlhf_nbdev.run.stages import RunConfig
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.speed import bandwidth, forward_flops, matmul_peak
 from rlhf_nbdev.train import prompt_batches
@@ -72,10 +74,11 @@ def make_workload(folder, device):
     run = RunConfig(device=device)
     config = RLHFConfig(prompt_length=WORK['prompt_length'])
     model, tokenizer = load_model(run.model)
-    data = {split: IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train)
-            for split in ('train', 'held_out')}
+    data = prompt_sets(tokenizer, run, config)
+    inputs = RunInputs(Agent(model.to(device)), tokenizer, data)
+    find_teachers(run, config, inputs)
     folder.mkdir(parents=True, exist_ok=True)
-    begin_run(folder, run, config, model, tokenizer, data, find_ratings(run))
+    begin_run(folder, run, config, inputs)
     batches = list(islice(prompt_batches(data['train'], config), WORK['updates']))
     prompts = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     save_file(prompts, folder/'prompts.safetensors')
@@ -102,7 +105,7 @@ def run_once(name, pythons, work, settings):
     path = work/'result.safetensors'
     settings = json.dumps(WORK | changes | settings)
     command = [pythons[script], HERE/f'{script}.py', work, path, settings]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding='utf-8')
     if done.returncode:
         sys.exit(f'{name} failed:\n{done.stderr[-3000:]}')
     with safe_open(path, 'pt') as file:
@@ -282,7 +285,7 @@ def cpu_name():
     info = Path('/proc/cpuinfo')
     if not info.exists():
         return platform.processor()
-    for line in info.read_text().splitlines():
+    for line in info.read_text(encoding='utf-8').splitlines():
         if line.startswith('model name'):
             return line.split(':')[1].strip()
     return ''
@@ -301,7 +304,7 @@ def machine(device):
 
 def git(*words):
     command = ['git', *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+    done = subprocess.run(command, capture_output=True, encoding='utf-8', cwd=HERE.parent)
     return done.stdout.strip()
 
 
@@ -325,7 +328,7 @@ def options(doc, rounds, name):
 
 
 def write_results(path, results):
-    path.write_text(json.dumps(results, indent=1) + '\n')
+    path.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
 
 
 def mean_cell(values):

@@ -81,7 +81,7 @@ def peak_mib(cuda):
     "The most memory that this process has had."
     if cuda:
         return torch.cuda.max_memory_allocated()/2**20
-    status = Path('/proc/self/status').read_text()
+    status = Path('/proc/self/status').read_text(encoding='utf-8')
     return int(re.search(r'VmHWM:\s+(\d+)', status)[1])/1024
 
 

@@ -308,13 +308,13 @@ def time_size(device, varied, size):
 
 
 def status_mib(name):
-    status = Path('/proc/self/status').read_text()
+    status = Path('/proc/self/status').read_text(encoding='utf-8')
     return int(re.search(rf'{name}:\s+(\d+)', status)[1])/1024
 
 
 def memory_of(work):
     "MiB that `work` takes at its peak, beyond what is there before (Linux)."
-    Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew
+    Path('/proc/self/clear_refs').write_text('5', encoding='utf-8')  # the peak begins anew
     before = status_mib('VmRSS')
     work()
     return status_mib('VmHWM') - before

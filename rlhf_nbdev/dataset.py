@@ -302,7 +302,10 @@ def pad_left(
     length: int,  # T, at least that of ids
     pad: int,  # the pad token's id
 ) -> tuple[torch.Tensor, torch.Tensor]:  # tokens and mask, (T,) each
-    "Fill up on the left."
+    "Fill up on the left. Raises ValueError if there is no pad token."
+    if pad is None:
+        raise ValueError('the tokenizer has no pad token: tokenizer.pad_token = '
+                         'tokenizer.eos_token gives it one')
     n = length - len(ids)
     return torch.tensor([pad]*n + ids), torch.tensor([0]*n + [1]*len(ids))
 

@@ -183,18 +183,22 @@ def as_pair(
 
 # %% ../nbs/04_reward.ipynb #d206acf0
 class PreferenceDataset(Dataset):
-    """Comparisons of whole responses from a file: each item four `(T,)` tensors.
+    """Comparisons of whole responses: each item four `(T,)` tensors.
 
     Prompt and response, EOS last, padded on the left."""
 
     def __init__(
         self,
         tokenizer,  # the reward model's
-        path: str | Path,  # see `read_preferences`
+        source: str | Path | list[dict],  # see `read_preferences`; or rows that it has read
         max_length: int = 128,  # T at most: pairs with a longer text are left out, and counted
         columns: dict[str, str] | None = None,  # see `read_preferences`
     ):
-        rows, self.left_out = read_preferences(path, columns)
+        if isinstance(source, list):
+            rows, self.left_out, name = source, {}, f'{len(source)} comparisons'
+        else:
+            rows, self.left_out = read_preferences(source, columns)
+            name = source
         chosen = ended_ids(tokenizer, [row['prompt'] + row['chosen'] for row in rows])
         rejected = ended_ids(tokenizer, [row['prompt'] + row['rejected'] for row in rows])
         self.pairs, lengths = [], []
@@ -204,7 +208,7 @@ class PreferenceDataset(Dataset):
                 self.pairs.append(pair)
                 lengths.append(length)
         self.left_out[f'longer than {max_length} tokens'] = len(rows) - len(self.pairs)
-        self.report_left_out(path)
+        self.report_left_out(name)
         self.length = max(lengths)  # T
         self.pad = tokenizer.pad_token_id
 

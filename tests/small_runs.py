@@ -12,7 +12,7 @@ REVIEWS = Path(f'{STAGES.name}.csv')  # 600 short ones: too few for a judge to l
 PACKAGE = ['--data', 'package', '--n_train', '10000']
 SMALL = [
     '--updates', '2', '--batch_size', '8', '--response_length', '6', '--epochs', '1',
-    '--demonstrations', '64', '--rated_sentences', '64', '--reward_pairs', '64',
+    '--sft_sentences', '64', '--rated_sentences', '64', '--reward_pairs', '64',
     '--eval_prompts', '16', '--device', 'cpu', '--stages', STAGES.name,
     '--data', str(REVIEWS), '--n_train', '500',
 ]

@@ -12,7 +12,8 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'tools.comparisons', 'tools.models', 'tools.tokens', 'tools.packing', 'tools.reading',
      'tools.ratings', 'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback'],
-    ['run.stages', 'run.checkpoint', 'run.report', 'run.command', 'run.study', 'run.pretrain'],
+    ['run.stages', 'run.checkpoint', 'run.report', 'run.inputs', 'run.command', 'run.study',
+     'run.pretrain'],
 ]
 ORDER = [module for floor in FLOORS for module in floor]
 

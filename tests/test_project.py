@@ -3,6 +3,8 @@ import configparser
 import importlib
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -91,3 +93,18 @@ def test_the_sidebar_names_every_page():
     for path in (TOP/'nbs').rglob('*.ipynb'):
         if '.ipynb_checkpoints' not in path.parts:
             assert f'- {path.relative_to(TOP/"nbs")}\n' in sidebar
+
+
+def test_the_lowest_versions_are_those_of_settings(settings):
+    done = subprocess.run([sys.executable, TOP/'.ci'/'lowest.py'], capture_output=True,
+                          encoding='utf-8', check=True)
+    lowest = {each.name: each for each in map(Requirement, done.stdout.split())}
+    for requirement in map(Requirement, settings['requirements'].split()):
+        pinned = [part.version for part in lowest[requirement.name].specifier]
+        assert len(pinned) == 1 and pinned[0] in requirement.specifier
+
+
+def test_the_tests_of_other_versions_are_there():
+    makefile = (TOP/'Makefile').read_text(encoding='utf-8')
+    names = re.search(r'^OTHER := \$\(addprefix tests/test_,(.*)\)$', makefile, re.M)[1].split()
+    assert all((TOP/'tests'/f'test_{name}').is_file() for name in names)

@@ -178,7 +178,7 @@ def test_second_run_in_one_folder_is_refused(folder):
     (['--batch_size', '20000'], 'exceeds the 500 prompts'),
     (['--reward_pairs', '0'], 'reward_pairs must be at least 1'),
     (['--eval_prompts', '0'], 'eval_prompts must be at least 1'),
-    (['--demonstrations', '0'], 'demonstrations must be at least 1'),
+    (['--sft_sentences', '0'], 'sft_sentences must be at least 1'),
     (['--rated_sentences', '1'], 'rated_sentences must be at least 2'),
     (['--sft', 'no/such'], 'sft no/such: no model there'),
     (['--reward', 'no/such'], 'reward no/such: no model there'),

@@ -81,7 +81,7 @@ def find_mutants(args, modules, functions):
         equivalent = find_meant(read_entries(), functions)
         mutants += generated_mutants(chosen, args.limit, equivalent)
     if args.again:
-        rows = [json.loads(line) for line in args.again.read_text().splitlines()]
+        rows = [json.loads(line) for line in args.again.read_text(encoding='utf-8').splitlines()]
         alive = {(row['function'], row['difference']) for row in rows if not row['noticed']}
         mutants = [m for m in mutants if (m.name, m.difference) in alive]
     return mutants

@@ -17,7 +17,7 @@ class Child:
     end: float  # when its time is over
 
     def result(self):
-        with open(self.pipe) as pipe:
+        with open(self.pipe, encoding='utf-8') as pipe:
             text = pipe.read()
         os.waitpid(self.pid, 0)
         return json.loads(text) if text else 'died'
@@ -43,7 +43,7 @@ def work_and_exit(task, work, pipe, quiet):
         result = work(task)
     except BaseException as error:
         result = f'{type(error).__name__}: {error}'[:200]
-    with open(pipe, 'w') as file:
+    with open(pipe, 'w', encoding='utf-8') as file:
         json.dump(result, file)
     os._exit(0)
 

@@ -6,9 +6,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/checkpoint.html.md"""
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'CHECKPOINT_NUMBERS', 'trainer_state', 'reference_fingerprint', 'library_versions',
-           'save_checkpoint', 'read_tensors', 'parse_numbers', 'read_checkpoint', 'check_same_settings',
-           'check_same_run', 'optimizer_moments', 'restore_trainer', 'load_checkpoint', 'rows_digest', 'read_rows',
-           'Stopping', 'lock_run']
+           'write_checkpoint', 'save_checkpoint', 'read_tensors', 'parse_numbers', 'read_checkpoint',
+           'check_same_settings', 'check_same_run', 'optimizer_moments', 'restore_trainer', 'load_checkpoint',
+           'rows_digest', 'read_rows', 'Stopping', 'lock_run']
 
 # %% ../../nbs/run/checkpoint.ipynb #7dbae593
 import hashlib
@@ -71,6 +71,19 @@ def library_versions() -> dict[str, str]:
     "The libraries on which the last digits depend."
     return {'torch': torch.__version__, 'transformers': version('transformers')}
 
+# %% ../../nbs/run/checkpoint.ipynb #bfc0a6ab
+def write_checkpoint(
+    path: str | Path,
+    tensors: dict[str, torch.Tensor],
+    numbers: dict,  # as JSON can hold them
+):
+    """Write one safetensors file, whole or not at all.
+
+    Raises OSError, which says that the one before stands."""
+    state = json.dumps(numbers)
+    header = {'state': state, 'sha256': fingerprint(tensors, state)}
+    write_whole(path, lambda new_file: save_file(tensors, new_file, header))
+
 # %% ../../nbs/run/checkpoint.ipynb #5516bfbf
 def save_checkpoint(
     path: str | Path,
@@ -78,18 +91,14 @@ def save_checkpoint(
     update: int,  # how many updates are done
     **extra,  # what else the run wants to find again, as JSON can hold it
 ):
-    """Write the trainer's state to one safetensors file, whole or not at all.
-
-    Raises OSError, which says that the one before stands."""
+    "Write the trainer's state to one file. Raises as `write_checkpoint`."
     tensors, numbers = trainer_state(trainer)
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     about = {'format': CHECKPOINT_FORMAT,
              'update': update,
              'reference': reference_fingerprint(trainer),
              'versions': library_versions()}
-    state = json.dumps(numbers | extra | about)
-    header = {'state': state, 'sha256': fingerprint(tensors, state)}
-    write_whole(path, lambda new_file: save_file(tensors, new_file, header))
+    write_checkpoint(path, tensors, numbers | extra | about)
 
 # %% ../../nbs/run/checkpoint.ipynb #aff2e46d
 def read_tensors(

@@ -6,31 +6,30 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/command.html.md"""
 
 # %% auto #0
 __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_configs', 'spare_memory', 'keep_step_one',
-           'begin_step_three', 'digest_inputs', 'begin_run', 'RunLog', 'collapse_reason', 'end_reason',
-           'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo', 'load_step_three', 'check_inputs',
-           'announce_early_end', 'finish_ppo', 'settings_of_checkpoint', 'settings_of_config', 'find_settings',
-           'find_judge', 'prompt_sets', 'RunInputs', 'load_inputs', 'evaluate_run', 'complete_run', 'train',
-           'parse_options', 'train_command']
+           'begin_step_three', 'digest_inputs', 'find_or_fit_reward', 'begin_run', 'RunLog', 'collapse_reason',
+           'end_reason', 'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo', 'load_step_three',
+           'check_inputs', 'announce_early_end', 'finish_ppo', 'settings_of_checkpoint', 'settings_of_config',
+           'find_settings', 'check_progress', 'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings',
+           'take_up', 'updates_asked', 'train', 'parse_options', 'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
 import copy
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Iterable
 
 import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 # %% ../../nbs/run/command.ipynb #dccced2f
 from ..agent import Agent
-from ..dataset import IMDBDataset, load_reviews
-from ..evaluate import Judge, evaluate
+from ..evaluate import evaluate
 from ..ppo import RLHFConfig, RLHFTrainer
 from ..reward import RewardModel
 from rlhf_nbdev.run.checkpoint import (
@@ -41,9 +40,12 @@ from rlhf_nbdev.run.checkpoint import (
     read_rows,
     rows_digest,
     save_checkpoint,
+    write_checkpoint,
 )
+from .inputs import FunctionReward, RunInputs, load_inputs, scale_function
 from .report import STEPS, finish_run
-from .stages import RunConfig, find_ratings, fine_tune, fit_reward_model
+from .stages import RunConfig, fine_tune, fit_reward_model, names_function
+from ..sft import linear_decay
 from rlhf_nbdev.tools.files import (
     append_json_line,
     digest,
@@ -59,7 +61,6 @@ from rlhf_nbdev.train import (
     draw_curves,
     ppo_updates,
     prompt_batches,
-    sample_responses,
     scale_rewards,
 )
 
@@ -165,51 +166,74 @@ def keep_step_one(
 # %% ../../nbs/run/command.ipynb #726e1cb5
 def begin_step_three(
     model,  # fine-tuned; becomes the policy
-    reward_model: RewardModel,  # gets its scale
-    prompts: IMDBDataset,
+    reward_model: RewardModel | FunctionReward,  # gets its scale
+    prompts: Dataset,  # of `prompt_sets`
     config: RLHFConfig,
 ) -> RLHFTrainer:
     "The trainer as it is before the first update, and the scale of the scores."
     trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)  # and sets the seed
     reference = Agent(trainer.ref_model)
-    scale_rewards(reward_model, reference, prompt_batches(prompts, config), config)
+    if isinstance(reward_model, FunctionReward):
+        scale_function(reward_model, reference, prompts, config)
+    else:
+        scale_rewards(reward_model, reference, prompt_batches(prompts, config), config)
     return trainer
 
 # %% ../../nbs/run/command.ipynb #2fd6a14e
 def digest_inputs(
-    prompts: IMDBDataset,
-    reward_model: RewardModel,
+    prompts: Dataset,  # of `prompt_sets`
+    reward_model: RewardModel | FunctionReward,
 ) -> dict[str, str]:
     "What step three reads and does not change."
-    return {'prompts': digest(prompts.prompts),
-            'reward model': fingerprint(reward_model.state_dict())}
+    if isinstance(reward_model, FunctionReward):
+        reward_name, reward_digest = f'source of {reward_model.path}', reward_model.fingerprint()
+    else:
+        reward_name, reward_digest = 'reward model', fingerprint(reward_model.state_dict())
+    return {'prompts': digest(prompts.prompts), reward_name: reward_digest}
 
 # %% ../../nbs/run/command.ipynb #e3f50fa0
+def find_or_fit_reward(
+    run: RunConfig,
+    config: RLHFConfig,
+    model,  # the fine-tuned model
+    inputs: RunInputs,
+) -> tuple:  # a `RewardModel` or `FunctionReward`; figures
+    "Step two, made or found, or what was given in its place."
+    if names_function(run.reward):
+        reward = FunctionReward(run.reward, inputs.tokenizer, config.prompt_length)
+        print(f'step two: left out, scores come from {run.reward}')
+        return reward, {'source': 'function', 'function': run.reward}
+    reward_model, stage, figures = fit_reward_model(
+        run, config, model, inputs.tokenizer, inputs.ratings, inputs.reviews, inputs.preferences)
+    print(f'step two: {stage}')
+    return reward_model, figures
+
+# %% ../../nbs/run/command.ipynb #229fafb2
 def begin_run(
     folder: Path,
     run: RunConfig,
     config: RLHFConfig,
-    base_model,
-    tokenizer,  # both of `load_model`
-    data: dict,  # 'train' and 'held_out': `IMDBDataset`
-    ratings: pd.DataFrame | None,  # of `find_ratings`
+    inputs: RunInputs,
 ):
     "Steps one and two, the scale of the scores, and a checkpoint of no updates."
+    tokenizer, prompts = inputs.tokenizer, inputs.data['train']
     with spare_memory('step one', run, config):
-        model, sft_figures = keep_step_one(folder, run, config, base_model, tokenizer)
+        model, sft_figures = keep_step_one(folder, run, config, inputs.base.model, tokenizer)
     with spare_memory('step two', run, config):
-        reward_model, stage, reward_figures = fit_reward_model(
-            run, config, model, tokenizer, ratings, data)
-    print(f'step two: {stage}')
+        reward, reward_figures = find_or_fit_reward(run, config, model, inputs)
     with spare_memory('step three', run, config):
-        trainer = begin_step_three(model, reward_model, data['train'], config)
-    reward_model.save_pretrained(folder/'reward_model')
+        trainer = begin_step_three(model, reward, prompts, config)
+    if isinstance(reward, FunctionReward):
+        reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
+    else:
+        tokenizer.save_pretrained(folder/'reward_model')
+    reward.save_pretrained(folder/'reward_model')
     sync(folder/'sft')  # every later checkpoint counts on both
     sync(folder/'reward_model')
     save_checkpoint(folder/'checkpoint.safetensors', trainer, 0,
                     run=asdict(run),
                     figures={'sft': sft_figures, 'reward': reward_figures},
-                    made_from=digest_inputs(data['train'], reward_model))
+                    made_from=digest_inputs(prompts, reward))
 
 # %% ../../nbs/run/command.ipynb #83a34d4e
 class RunLog:
@@ -345,19 +369,21 @@ def load_step_three(
     folder: Path,  # in which `begin_run` has been
     run: RunConfig,
     config: RLHFConfig,
-) -> tuple[RLHFTrainer, RewardModel]:
-    "Trainer and reward model as `begin_run` left them."
-    policy = load_model(str(folder/'sft'))[0].to(run.device)
+) -> tuple:  # the trainer; a `RewardModel` or `FunctionReward`
+    "Trainer and reward as `begin_run` left them."
+    policy, tokenizer = load_model(str(folder/'sft'))
     ref_model = load_model(str(folder/'sft'))[0].to(run.device)
-    trainer = RLHFTrainer(Agent(policy), ref_model, config)
+    trainer = RLHFTrainer(Agent(policy.to(run.device)), ref_model, config)
+    if (folder/'reward_model'/'function.json').is_file():
+        return trainer, FunctionReward.from_pretrained(folder/'reward_model', tokenizer)
     return trainer, RewardModel.from_pretrained(folder/'reward_model').to(run.device)
 
 # %% ../../nbs/run/command.ipynb #f3f5ebb2
 def check_inputs(
     folder: Path,  # for the message
     state: dict,  # of the last checkpoint
-    prompts: IMDBDataset,
-    reward_model: RewardModel,
+    prompts: Dataset,  # of `prompt_sets`
+    reward_model: RewardModel | FunctionReward,
 ):
     "Raise ValueError if prompts or reward model are not those that the run began with."
     different = []
@@ -389,9 +415,9 @@ def finish_ppo(
     folder: Path,  # in which `begin_run` has been, and perhaps more
     run: RunConfig,
     config: RLHFConfig,
-    prompts: IMDBDataset,
+    prompts: Dataset,  # of `prompt_sets`
     tokenizer,
-) -> tuple[RLHFTrainer, RewardModel, list[dict], dict]:  # last: metrics, figures of the steps
+) -> tuple:  # trainer, reward, rows of metrics, figures of the steps
     """Step three from the last checkpoint to the end, and the policy written.
 
     Raises SystemExit with status 143 after SIGTERM, as that gives no time for more."""
@@ -457,59 +483,44 @@ def find_settings(
                                 'is missing')
     return settings_of_config(config)
 
-# %% ../../nbs/run/command.ipynb #b1386e52
-def find_judge(
-    run: RunConfig,
-) -> Judge | None:
-    """The judge of lesson 8, taught by the run's reviews.
+# %% ../../nbs/run/command.ipynb #7e121e00
+def check_progress(
+    folder: Path,  # of a run
+    config: RLHFConfig,  # what it was asked for
+    asked: int,  # updates that are asked for now; 0: as many as before
+):
+    "Raises ValueError if there is nothing to go on with, or fewer updates are asked for than done."
+    checkpoint, summary = folder/'checkpoint.safetensors', {}
+    done = read_checkpoint(checkpoint)[1]['update'] if checkpoint.is_file() else 0
+    if (folder/'summary.json').is_file():
+        summary = json.loads((folder/'summary.json').read_text(encoding='utf-8'))
+    if asked and asked < done:
+        raise ValueError(f'{folder}: {done} updates are done, so {asked} cannot be asked for')
+    if summary.get('updates') != done:
+        return  # it was stopped after its last evaluation
+    if 'itself' in summary['stopped']:
+        raise ValueError(f"the run in {folder} {summary['stopped']}, and is not taken up beyond "
+                         'that')
+    if done >= (asked or config.updates):
+        raise ValueError(f'the run in {folder} is complete: to go on, ask for more than its '
+                         f'{done} updates with --updates')
 
-    Where it cannot be had, say so and go on without."""
-    try:
-        return Judge(load_reviews(run.data))
-    except ValueError as error:
-        print(f'no judge, so no gold reward and no win rates: {error}')
-
-# %% ../../nbs/run/command.ipynb #0bb450f5
-def prompt_sets(
-    tokenizer,
-    run: RunConfig,
-    config: RLHFConfig,
-) -> dict[str, IMDBDataset]:  # 'train' and 'held_out'
-    "Prompts to train on and prompts to evaluate with. Raises ValueError if there is no batch."
-    data = {}
-    for split in ('train', 'held_out'):
-        data[split] = IMDBDataset(tokenizer, split, run.data, config.prompt_length, run.n_train)
-    if config.batch_size > len(data['train']):
-        raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} "
-                         'prompts: lower it')
-    return data
-
-# %% ../../nbs/run/command.ipynb #893365e3
-@dataclass
-class RunInputs:
-    "What a run reads."
-    base: Agent  # the model before step one
-    tokenizer: object
-    data: dict[str, IMDBDataset]  # of `prompt_sets`
-    ratings: pd.DataFrame | None  # None: not needed, or labels have to do
-    judge: Judge | None  # None: cannot be had
-
-# %% ../../nbs/run/command.ipynb #a58d3fe1
-def load_inputs(
-    run: RunConfig,
-    config: RLHFConfig,
-    begun: bool,  # steps one and two are done
-) -> RunInputs:
-    "All that a run reads. Raises ValueError, FileNotFoundError, whatever it is that cannot work."
-    base_model, tokenizer = load_model(run.model)
-    data = prompt_sets(tokenizer, run, config)
-    base = Agent(base_model.to(run.device))
-    ratings = None if begun else find_ratings(run)
-    # fails at once if prompt and response do not fit the context
-    sample_responses(base, [default_collate([data['train'][0]])], config)
-    if run.reward and not begun:  # fails at once if the reward model does not fit
-        fit_reward_model(run, config, base_model, tokenizer, None, data)
-    return RunInputs(base, tokenizer, data, ratings, find_judge(run))
+# %% ../../nbs/run/command.ipynb #bdbbd1ba
+def ask_for_updates(
+    path: Path,  # of a run's last checkpoint; is written anew
+    updates: int,  # all in all
+):
+    "Make a run one of so many updates: the learning rate falls to 0 at the new end."
+    tensors, numbers = read_checkpoint(path)
+    done, rates = numbers['update'], []
+    for group in numbers['optimizer']:
+        group['lr'] = group['initial_lr']*linear_decay(done, updates)
+        rates.append(group['lr'])
+    numbers['settings']['updates'] = updates
+    numbers['scheduler']['_last_lr'] = rates
+    write_checkpoint(path, tensors, numbers)
+    print(f'going on from update {done} to {updates}: the learning rate falls from {rates[0]:.2g} '
+          'to 0 at the new end')
 
 # %% ../../nbs/run/command.ipynb #852a1cf4
 def evaluate_run(
@@ -534,10 +545,8 @@ def complete_run(
     started: float,  # on the clock of `time.perf_counter`
 ):
     "From wherever the run is to its end: what is left of the three steps, evaluation, report."
-    checkpoint = folder/'checkpoint.safetensors'
-    if not checkpoint.is_file():
-        begin_run(folder, run, config, inputs.base.model, inputs.tokenizer, inputs.data,
-                  inputs.ratings)
+    if not (folder/'checkpoint.safetensors').is_file():
+        begin_run(folder, run, config, inputs)
     trainer, reward_model, rows, figures = finish_ppo(
         folder, run, config, inputs.data['train'], inputs.tokenizer)
     with spare_memory('the evaluation', run, config):
@@ -545,47 +554,86 @@ def complete_run(
     figures = measured | figures | {'seconds': round(time.perf_counter() - started)}
     finish_run(folder, rows, tables, figures, asdict(run) | asdict(config))
     sync(folder)
-    if 'SIGINT' not in figures['stopped']:  # else there is something left to take up
-        checkpoint.unlink()
 
 # %% ../../nbs/run/command.ipynb #38a03912
+def write_settings(
+    folder: Path,
+    run: RunConfig,
+    config: RLHFConfig,
+):
+    "Write down what a run is asked for before it begins."
+    settings = json.dumps({'rlhf': asdict(run) | asdict(config)})
+    write_whole(folder/'config.json', lambda new_file: new_file.write_bytes(settings.encode()))
+
+# %% ../../nbs/run/command.ipynb #1cd9b422
+def take_up(
+    folder: Path,  # of a run
+    asked: int,  # updates; 0: as many as were asked for before
+    started: float,  # on the clock of `time.perf_counter`
+):
+    "A run that was stopped, or is to go on for more. Raises as `find_settings`, `check_progress`."
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder} holds no run that could be taken up')
+    checkpoint = folder/'checkpoint.safetensors'
+    with lock_run(folder):  # before its state is read
+        run, config = find_settings(folder)
+        check_progress(folder, config, asked)
+        longer = replace(config, updates=asked or config.updates)
+        with spare_memory('the run', run, longer):
+            inputs = load_inputs(run, longer, checkpoint.is_file())
+        if longer != config:
+            if checkpoint.is_file():
+                ask_for_updates(checkpoint, asked)
+            else:
+                write_settings(folder, run, longer)
+        complete_run(folder, run, longer, inputs, started)
+
+# %% ../../nbs/run/command.ipynb #0ac06a05
+def updates_asked(
+    run: RunConfig,  # `run.resume` names a folder
+    config: RLHFConfig | None,  # None: as before
+) -> int:  # 0: as before
+    "What a run that is taken up is asked for. Raises ValueError if it is more than updates."
+    plain = replace(config, updates=RLHFConfig().updates) if config else RLHFConfig()
+    if (run, plain) != (RunConfig(resume=run.resume), RLHFConfig()):
+        raise ValueError('--resume stands alone, but for --updates: a run that is taken up keeps '
+                         'its settings')
+    return config.updates if config else 0
+
+# %% ../../nbs/run/command.ipynb #b189b3e1
 def train(
     run: RunConfig | None = None,  # None: the default one
-    config: RLHFConfig | None = None,  # None: the default one
+    config: RLHFConfig | None = None,  # None: the default one; of a run that is taken up, its own
 ) -> Path:  # the run's folder
     """The main job: demonstrations, comparisons, PPO, evaluation, report.
 
     Whatever cannot work is found out before anything long begins."""
     started = time.perf_counter()
-    run, config = run or RunConfig(), config or RLHFConfig()
+    run = run or RunConfig()
     if run.resume:
-        folder = Path(run.resume)
-        if not folder.is_dir():
-            raise FileNotFoundError(f'{folder} holds no run that could be taken up')
-        with lock_run(folder):  # before its state is read
-            run, config = find_settings(folder)
-            with spare_memory('the run', run, config):
-                inputs = load_inputs(run, config, (folder/'checkpoint.safetensors').is_file())
-                complete_run(folder, run, config, inputs, started)
-        return folder
-    inputs = load_inputs(run, config, begun=False)
+        take_up(Path(run.resume), updates_asked(run, config), started)
+        return Path(run.resume)
+    config = config or RLHFConfig()
+    with spare_memory('the run', run, config):
+        inputs = load_inputs(run, config, begun=False)
     folder = new_run_dir(run.out)
     with lock_run(folder):
-        settings = json.dumps({'rlhf': asdict(run) | asdict(config)})
-        write_whole(folder/'config.json', lambda new_file: new_file.write_bytes(settings.encode()))
+        write_settings(folder, run, config)
         complete_run(folder, run, config, inputs, started)
     return folder
 
 # %% ../../nbs/run/command.ipynb #7ff742de
-def parse_options() -> tuple[RunConfig, RLHFConfig]:
+def parse_options() -> tuple[RunConfig, RLHFConfig | None]:  # None: as the run had it before
     "What the command line asks for. Raises ValueError if `--resume` does not stand alone."
     from transformers import HfArgumentParser
     parser = HfArgumentParser(
         (RunConfig, RLHFConfig), prog='rlhf-train',
         description="InstructGPT's three steps: demonstrations, comparisons, PPO.")
     run, config = parser.parse_args_into_dataclasses()
-    if run.resume and (run, config) != (RunConfig(resume=run.resume), RLHFConfig()):
-        raise ValueError('--resume stands alone: a run that is taken up keeps its settings')
+    if run.resume:
+        updates_asked(run, config)
+        parser.set_defaults(updates=None)  # is it the default, or what was asked for?
+        return run, config if parser.parse_args().updates else None
     return run, config
 
 # %% ../../nbs/run/command.ipynb #126999ce

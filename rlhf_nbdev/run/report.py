@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/report.html.md"""
 # %% auto #0
 __all__ = ['STEPS', 'FIGURES', 'STYLE', 'PAGE', 'html_row', 'html_table', 'step_one_in_words', 'step_two_in_words', 'stage_rows',
            'figure_text', 'by_step', 'win_rows', 'side_by_side', 'sample_rows', 'most_changed', 'html_samples',
-           'figure_as_html', 'judge_section', 'frontier_section', 'write_report', 'print_figures', 'print_samples',
-           'finish_run']
+           'scale_in_words', 'figure_as_html', 'judge_section', 'frontier_section', 'write_report', 'print_figures',
+           'print_samples', 'finish_run']
 
 # %% ../../nbs/run/report.ipynb #e21a75b1
 import base64
@@ -61,6 +61,8 @@ def step_two_in_words(
     "What the comparisons did."
     if not reward:
         return 'given'
+    if reward['source'] == 'function':
+        return f"left out: scores come from {reward['function']}"
     text = (f"taught by {reward['source']}; right on {100*reward['accuracy']:.1f} % "
             'of held-out pairs')
     if 'accuracy_clear' in reward:
@@ -183,6 +185,18 @@ def html_samples(
         head += ['score', title]
     return html_table(sample_rows(table), head)
 
+# %% ../../nbs/run/report.ipynb #02d481da
+def scale_in_words(
+    reward: dict,  # figures of step two
+) -> str:
+    "What a score of 0 and one of 1 mean."
+    on_what = "the fine-tuned model's responses to training prompts"
+    if reward.get('source') != 'function':
+        return f'Scores have mean 0 and standard deviation 1 on {on_what}.'
+    mean, std = reward['mean'], reward['std']
+    return (f"A score is what {reward['function']} gives, less {mean:.3g} (its mean on {on_what}), "
+            f'divided by {std:.3g} (its standard deviation there, or 1 where it had none).')
+
 # %% ../../nbs/run/report.ipynb #b63f7a63
 def figure_as_html(
     figure,  # of matplotlib
@@ -235,10 +249,9 @@ img{max-width:100%}
 # %% ../../nbs/run/report.ipynb #ad9dd00f
 PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev: a run</title>
 <style>{style}</style>
-<h1>Three steps on movie reviews</h1>{steps}
+<h1>Three steps on {topic}</h1>{steps}
 <h2>On {n_prompts} held-out prompts</h2>{figures}
-<p>Scores have mean 0 and standard deviation 1 on the fine-tuned model's responses to training
-prompts. Perplexity is at the sampling temperature, {temperature}. A response has at most
+<p>{scale} Perplexity is at the sampling temperature, {temperature}. A response has at most
 {response_length} tokens.</p>{judge}
 <h2>Step three</h2>{curves}{frontier}
 <h2>The {n_changed} samples whose score PPO changed most</h2>{changed}
@@ -257,6 +270,8 @@ def write_report(
     changed = most_changed(table)
     page = PAGE.format(
         style=STYLE,
+        topic='prompts of your own' if settings.get('prompts') else 'movie reviews',
+        scale=html.escape(scale_in_words(figures.get('reward', {}))),
         steps=html_table(stage_rows(figures), ['step', 'what came of it', 'seconds, when made']),
         n_prompts=len(table),
         figures=html_table(by_step(figures),
