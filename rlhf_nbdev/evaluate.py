@@ -32,6 +32,7 @@ from .agent import Agent, Rollout, reward_scores, token_logprobs
 from .dataset import clean_text
 from .ppo import RLHFConfig
 from .tools.files import json_lines
+from .tools.tokens import decode_ids
 from .train import response_texts, sample_responses
 
 # %% ../nbs/08_evaluate.ipynb #a0537b19
@@ -371,7 +372,8 @@ def measure(
     parts = [measure_rollout(agent, rollout, reward_model, ref_model) for rollout in rollouts]
     table = pd.concat(parts, ignore_index=True)
     data = prompts.dataset
-    table.insert(0, 'prompt', [data.tokenizer.decode(data.prompts[i]) for i in prompts.indices])
+    openings = [decode_ids(data.tokenizer, data.prompts[i]) for i in prompts.indices]
+    table.insert(0, 'prompt', openings)
     table.insert(1, 'response', response_texts(rollouts, data.tokenizer))
     if judge is None:
         return table

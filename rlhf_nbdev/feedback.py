@@ -29,6 +29,7 @@ from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer
 from .reward import PreferenceDataset, RewardModel, train_reward_model, write_preferences
 from .tools.files import append_json_line, is_text, json_lines, printable
+from .tools.tokens import decode_ids
 from rlhf_nbdev.train import (
     ppo_updates,
     prompt_batches,
@@ -69,7 +70,7 @@ def sample_pairs(
     pairs = []
     for row, found in texts.items():
         if len(found) == 2:
-            prompt = prompts.tokenizer.decode(prompts.prompts[row])
+            prompt = decode_ids(prompts.tokenizer, prompts.prompts[row])
             pairs.append({'prompt': prompt, 'a': found[0], 'b': found[1]})
     return pairs
 

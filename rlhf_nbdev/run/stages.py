@@ -617,7 +617,8 @@ def read_reward_model(
 ) -> RewardModel:
     "Raises ValueError if it reads another vocabulary, or was made with another tokenizer."
     reward_model = RewardModel.from_pretrained(folder)
-    if reward_model.trunk.config.vocab_size != model.config.vocab_size:
+    sizes = [each.get_input_embeddings().num_embeddings for each in (reward_model.trunk, model)]
+    if sizes[0] != sizes[1]:
         raise ValueError(f'{folder} reads another vocabulary than {name} writes')
     if (folder/'tokenizer_config.json').is_file():
         require_same_tokenizer(str(folder), load_tokenizer(folder), tokenizer, name)

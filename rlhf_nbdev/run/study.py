@@ -53,6 +53,7 @@ from .stages import first_two_steps
 from ..tools.files import append_json_line, write_whole
 from ..tools.machine import keep_every_letter, saying_what_takes_less
 from ..tools.ratings import ratings_path
+from ..tools.tokens import decode_ids
 from rlhf_nbdev.train import (
     ppo_updates,
     prompt_batches,
@@ -312,7 +313,7 @@ def run_best_of_n(
     rounds = [sample_responses(reference, DataLoader(held_out, 128), config) for _ in range(most)]
     batches = prompt_batches(IMDBDataset(tokenizer, 'train'), config)
     for_scale = sample_responses(reference, islice(batches, 8), config)  # once for all three
-    openings = [tokenizer.decode(held_out.dataset.prompts[i]) for i in held_out.indices]
+    openings = [decode_ids(tokenizer, held_out.dataset.prompts[i]) for i in held_out.indices]
     gold = [gold_judge()(openings, response_texts(each, tokenizer)) for each in rounds]
     gold = np.stack(gold, 1)  # (prompts, most)
     penalty = config.missing_eos_penalty*~ask_each(rounds, reference.ended)
