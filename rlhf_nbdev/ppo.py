@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'check_lengths', 'RLHFTrainer', 'first_not_finite', 'check_agreement',
-           'mean_stats', 'compute_advantage_and_return']
+           'RLHFConfig', 'check_models', 'check_lengths', 'compiled_steps', 'RLHFTrainer', 'first_not_finite',
+           'check_agreement', 'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
 import math
@@ -25,7 +25,7 @@ from .agent import Agent, Rollout
 from .sft import linear_decay
 from .tools.models import autocast, context_length, trunk_of
 from .tools.packing import StaticSteps
-from .tools.reading import check_output_layer, check_sampling, reading_way
+from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -238,18 +238,31 @@ def check_lengths(
     config: RLHFConfig,  # prompt and response length
 ):
     "Raise ValueError unless rows of P + R tokens are sampled and scored rightly."
-    T, context = config.prompt_length + config.response_length, context_length(model)
-    if context and T > context:
-        raise ValueError(f'prompt_length {config.prompt_length} + response_length '
-                         f'{config.response_length} exceed the context of {context} tokens: '
-                         'lower one of them')
-    steps = min(config.response_length, 64)
-    check_sampling(model, T - steps, steps)
-    if config.compile:
-        check_sampling(model, T - steps, steps, StaticSteps(model, steps, compiled=False))
-    check_output_layer(ref_model)
+    P, R = config.prompt_length, config.response_length
+    context = context_length(model)
+    if context and P + R > context:
+        raise ValueError(f'prompt_length {P} + response_length {R} exceed the context of '
+                         f'{context} tokens: lower one of them')
+    steps = min(R, 64)
+    check_sampling(in_float32(model), P + R - steps, steps)
+    check_output_layer(in_float32(ref_model))
     for each in (model, ref_model):
-        reading_way(trunk_of(each), T)
+        reading_way(trunk_of(each), P + R)
+
+# %% ../nbs/06_loss.ipynb #ba69a97d
+def compiled_steps(
+    model,  # the agent's
+    config: RLHFConfig,  # prompt and response length
+) -> StaticSteps:  # to be asked in place of the model
+    "The compiled step of sampling. Raises ValueError if it does not suit the model."
+    steps = min(config.response_length, 64)
+    before = config.prompt_length + config.response_length - steps
+    try:
+        check_sampling(model, before, steps, StaticSteps(model, steps, compiled=False))
+    except ValueError:
+        raise ValueError(f'{type(model).__name__} cannot be sampled with the compiled step: '
+                         'leave compile out') from None
+    return StaticSteps(model, config.response_length)
 
 # %% ../nbs/06_loss.ipynb #7d1b80ec
 class RLHFTrainer:
@@ -274,7 +287,7 @@ class RLHFTrainer:
             self.optimizer, lambda update: linear_decay(update, config.updates))
         self.sampling_model = agent.model
         if config.compile:
-            self.sampling_model = StaticSteps(agent.model, config.response_length)
+            self.sampling_model = compiled_steps(agent.model, config)
 
     def autocast(self):  # around forward passes only: it remembers rounded weights until it is left
         return autocast(self.agent.model.device) if self.config.bf16 else nullcontext()

@@ -121,11 +121,14 @@ def load_weights(
 
     Raises ValueError if weights are damaged, missing or of another shape, OSError if there are
     none."""
-    # plain products are the faster on a CPU, where texts are as short as ours; else it may choose
-    attention = None if torch.cuda.is_available() else 'eager'
     with reading_model(source):
+        config = read_config(source, local)
+        # plain products are the faster on a CPU, where texts are as short as ours; else it may
+        # choose, and so may Falcon with ALiBi, whose plain products add its distances twice
+        plain = not torch.cuda.is_available() and not getattr(config, 'alibi', False)
+        attention = 'eager' if plain else None
         model, report = kind.from_pretrained(
-            source, config=read_config(source, local), dtype=torch.float32,
+            source, config=config, dtype=torch.float32,
             attn_implementation=attention, use_safetensors=True, output_loading_info=True,
             local_files_only=local, trust_remote_code=False)
     missing = sorted(report['missing_keys'])
@@ -174,7 +177,10 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             source, padding_side='left', truncation_side='right', local_files_only=local,
             trust_remote_code=False)
-        tokenizer(['A film.'])  # some damage shows only in use
+        ids = tokenizer(['A film.'])['input_ids'][0]  # some damage shows only in use
+    if not ids:
+        raise ValueError(f'{source}: the tokenizer makes no token of a text: its files are of '
+                         'another kind than its name says')
     if not tokenizer.is_fast:
         raise ValueError(f'{source}: {type(tokenizer).__name__} is a slow tokenizer, which cannot '
                          'say where in a text a token stands: take a model with tokenizer.json')
@@ -286,13 +292,23 @@ def check_token_ids(
 def eos_ids(
     model,  # a causal language model of transformers
 ) -> list[int]:  # one or more
-    "The tokens that end a response. Raises ValueError if there are none, or one cannot be a token."
-    eos = model.generation_config.eos_token_id
-    if eos is None:
+    """The tokens that end a response.
+
+    Raises ValueError if there are none, if one cannot be a token, or if the model cannot write."""
+    generation = getattr(model, 'generation_config', None)
+    if generation is None:
+        raise ValueError(f'{type(model).__name__} has no output layer for words: '
+                         'take a causal language model')
+    ids = as_list(generation.eos_token_id)
+    if not ids:
         raise ValueError('the model has no EOS token, so no response could end: '
                          'set model.generation_config.eos_token_id')
-    ids = eos if isinstance(eos, list) else [eos]
     check_token_ids(model, ids)
+    try:
+        generation.validate(strict=True)
+    except ValueError as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise ValueError(f'generation_config could not be saved after training: {reason}') from None
     return ids
 
 # %% ../../nbs/tools/models.ipynb #9d342698

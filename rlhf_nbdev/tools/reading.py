@@ -6,11 +6,12 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/reading.html.md"""
 
 # %% auto #0
 __all__ = ['FOUND', 'argument_names', 'ask', 'cache_of', 'state_width', 'states_alone', 'padded_states', 'plain_tokens',
-           'trial_rows', 'same_numbers', 'asking', 'agrees', 'try_ways', 'reading_way', 'read_states',
+           'trial_rows', 'same_numbers', 'in_float32', 'asking', 'agrees', 'try_ways', 'reading_way', 'read_states',
            'score_responses', 'read_in_steps', 'read_responses_alone', 'sampling_rows', 'check_sampling',
            'check_causal', 'check_output_layer', 'check_model']
 
-# %% ../../nbs/tools/reading.ipynb #89c899bd
+# %% ../../nbs/tools/reading.ipynb #fd7e8e01
+import copy
 import inspect
 import warnings
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def argument_names(
     "What its `forward` can be told."
     return {*inspect.signature(network.forward).parameters, 'output_hidden_states'}
 
-# %% ../../nbs/tools/reading.ipynb #521cb1f3
+# %% ../../nbs/tools/reading.ipynb #f6f48a20
 def ask(
     network,  # a model of transformers, its trunk, or a stand-in that takes all
     **arguments,  # for its `forward`; `cache` for what it has kept
@@ -41,6 +42,7 @@ def ask(
         return network(**arguments)
     if 'cache' in arguments:
         arguments[cache_name()] = arguments.pop('cache')
+    arguments['output_router_logits'] = False  # of experts: wanted for their own training only
     known = argument_names(type(network))
     return network(**{name: x for name, x in arguments.items() if name in known})
 
@@ -114,15 +116,24 @@ def trial_rows(
     mask[2, :-max(1, length//4)] = 0
     return tokens, mask
 
-# %% ../../nbs/tools/reading.ipynb #e1f34d4d
+# %% ../../nbs/tools/reading.ipynb #a7b5c641
 def same_numbers(
     found: torch.Tensor,
     truth: torch.Tensor,  # of the same shape
 ) -> bool:
     "Equal but for rounding, as seen from the size of the numbers."
     rounding = 4000*torch.finfo(truth.dtype).eps  # 5e-4 in float32
-    size = truth[truth.isfinite()].square().mean().sqrt()
+    size = truth[truth.isfinite()].square().mean().sqrt().nan_to_num(0)
     return torch.allclose(found, truth, rtol=0, atol=(rounding*size).item(), equal_nan=True)
+
+# %% ../../nbs/tools/reading.ipynb #27cd0c9a
+def in_float32(
+    network,  # a model of transformers, or its trunk
+):  # the network, or a copy
+    "A network to be tried: itself, or a copy in float32 if it has less."
+    if network.dtype.itemsize >= 4:
+        return network
+    return copy.deepcopy(network).float()
 
 # %% ../../nbs/tools/reading.ipynb #76a68e14
 @contextmanager
@@ -184,7 +195,7 @@ def try_ways(
 # %% ../../nbs/tools/reading.ipynb #2033f643
 FOUND = WeakKeyDictionary()  # trunk: its way of reading, and the longest row that it holds for
 
-# %% ../../nbs/tools/reading.ipynb #fd650c00
+# %% ../../nbs/tools/reading.ipynb #f88c943f
 def reading_way(
     trunk,  # of `trunk_of`
     length: int,  # T: rows of up to so many tokens
@@ -196,7 +207,7 @@ def reading_way(
     if length > longest:
         longest = max(8, 2**(length - 1).bit_length())
         longest = max(length, min(longest, context_length(trunk) or longest))
-        way = try_ways(trunk, longest)
+        way = try_ways(in_float32(trunk), longest)
         if way == 'padded':
             warnings.warn(f'{type(trunk).__name__}: rows of {longest} tokens cannot share a bin, '
                           'so each is read with its padding: as right, and slower')
@@ -277,7 +288,7 @@ def sampling_rows(
     mask[2, :prompt_length - 1] = 0
     return tokens, mask
 
-# %% ../../nbs/tools/reading.ipynb #124619cc
+# %% ../../nbs/tools/reading.ipynb #3fd342e1
 def check_sampling(
     model,  # a causal language model of transformers
     prompt_length: int,  # P
@@ -290,9 +301,9 @@ def check_sampling(
         truth = read_responses_alone(model, tokens, mask, response_length)
         found = read_in_steps(stand_in or model, tokens, mask, response_length)
     if not all(map(same_numbers, found, truth)):
-        cure = 'sample without --compile' if stand_in else 'it cannot be trained here'
         raise ValueError(f'{type(model).__name__} says something else when prompts are padded on '
-                         f'the left, or read token by token, than of the row alone: {cure}')
+                         'the left, or read token by token, than of the row alone: it cannot be '
+                         'trained here')
 
 # %% ../../nbs/tools/reading.ipynb #b42b2394
 def check_causal(
@@ -326,11 +337,12 @@ def check_output_layer(
         raise ValueError(f'{type(model).__name__} does something to its logits that is not known '
                          'here, and scoring asks the output layer alone: take another model')
 
-# %% ../../nbs/tools/reading.ipynb #a1c42f95
+# %% ../../nbs/tools/reading.ipynb #e5b23f59
 def check_model(
     model,  # of transformers
 ):
     "Raise ValueError, which names the class, unless a model can be sampled from and scored."
+    model = in_float32(model)
     check_causal(model)
     check_output_layer(model)
     room = min(10, context_length(model) or 10)
