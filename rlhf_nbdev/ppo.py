@@ -241,8 +241,8 @@ def check_lengths(
     P, R = config.prompt_length, config.response_length
     context = context_length(model)
     if context and P + R > context:
-        raise ValueError(f'prompt_length {P} + response_length {R} exceed the context of '
-                         f'{context} tokens: lower one of them')
+        raise ValueError(f'prompt_length {P} + response_length {R} = {P + R} tokens exceed the '
+                         f'context of {context}: lower one of them')
     steps = min(R, 64)
     check_sampling(in_float32(model), P + R - steps, steps)
     check_output_layer(in_float32(ref_model))

@@ -128,7 +128,7 @@ def is_known(name):
     return make is tiny_t5 or make.args[0] in CONFIG_MAPPING
 
 
-@pytest.mark.parametrize('name', filter(is_known, ARCHITECTURES))
+@pytest.mark.parametrize('name', list(filter(is_known, ARCHITECTURES)))
 def test_rows_are_read_as_they_are_alone_or_the_model_is_refused(name, tmp_path):
     model = ARCHITECTURES[name]()
     found = outcome(name, model)
