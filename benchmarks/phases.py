@@ -19,6 +19,7 @@ from rlhf_nbdev.advantage import shape_rewards
 from rlhf_nbdev.agent import Agent, position_ids, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
+from rlhf_nbdev.tools.machine import cache_name
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.packing import packed_states
 from rlhf_nbdev.tools.speed import bandwidth, matmul_peak, time_fastest
@@ -244,9 +245,9 @@ def bare_loop(update, rollout):
         mask = rollout.mask[:, :end]
         out = update.agent.model(
             input_ids=rollout.tokens[:, start:end], attention_mask=mask,
-            position_ids=position_ids(mask)[:, start:], past_key_values=cache, use_cache=True,
-            logits_to_keep=1)
-        cache = out.past_key_values
+            position_ids=position_ids(mask)[:, start:], use_cache=True, logits_to_keep=1,
+            **{cache_name(): cache})
+        cache = out[cache_name()]
 
 
 def compare_with_bare_loop(update, rounds):
