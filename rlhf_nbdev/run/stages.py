@@ -6,9 +6,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/stages.html.md"""
 
 # %% auto #0
 __all__ = ['STAGE_MODULES', 'require_at_least', 'require_model', 'require_device', 'looks_like_path', 'absolute_path',
-           'RunConfig', 'digest_model', 'stage_folder', 'do_stage', 'keep_stage', 'learn_demonstrations',
-           'read_fine_tuned', 'fine_tune', 'find_ratings', 'learn_from_people', 'learn_from_labels', 'reward_inputs',
-           'fit_reward_model', 'first_two_steps']
+           'require_text', 'RunConfig', 'digest_model', 'stage_folder', 'do_stage', 'keep_stage',
+           'learn_demonstrations', 'read_fine_tuned', 'fine_tune', 'find_ratings', 'learn_from_people',
+           'learn_from_labels', 'reward_inputs', 'fit_reward_model', 'first_two_steps']
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from fastcore.basics import patch
 
 from ..dataset import IMDBDataset, shuffle_key
 from ..ppo import RLHFConfig, option
@@ -37,7 +38,7 @@ from rlhf_nbdev.reward import (
     train_reward_model,
 )
 from ..sft import Demonstrations, is_held_out, load_sentences, train_sft
-from ..tools.files import digest, fingerprint
+from ..tools.files import digest, fingerprint, is_text, printable
 from ..tools.models import load_model
 from ..tools.ratings import ratings_path, read_ratings
 
@@ -96,6 +97,16 @@ def absolute_path(
         raise FileNotFoundError(f'{setting} {name}: there is no such file or folder')
     return name
 
+# %% ../../nbs/run/stages.ipynb #6d616506
+def require_text(
+    name: str,  # of the setting, for the message
+    path: str,
+):
+    "Raises ValueError if a path holds what this machine cannot read as letters."
+    if not is_text(path):
+        raise ValueError(f'{name} {printable(path)}: this machine cannot read the path as letters: '
+                         'set PYTHONUTF8=1, or take another name')
+
 # %% ../../nbs/run/stages.ipynb #c4712cc7
 @dataclass
 class RunConfig:
@@ -133,16 +144,26 @@ class RunConfig:
         for name in ('reward_pairs', 'eval_prompts', 'n_train', 'demonstrations', 'save_every'):
             require_at_least(1, name, getattr(self, name))
         require_at_least(2, 'rated_sentences', self.rated_sentences)
-        if self.model != 'embedded':
-            self.model = absolute_path('model', self.model)
-        if self.data not in ('package', 'hub'):
-            self.data = absolute_path('data', self.data)
-        for name in ('sft', 'reward', 'ratings', 'stages'):
-            if getattr(self, name) not in ('', 'labels'):
-                setattr(self, name, str(Path(getattr(self, name)).absolute()))
+        self.settle_paths()
         require_model('sft', self.sft, 'config.json')
         require_model('reward', self.reward, 'reward_head.safetensors')
         require_device(self.device)
+
+# %% ../../nbs/run/stages.ipynb #6d616508
+@patch
+def settle_paths(self: RunConfig):
+    """Make paths absolute. Words, such as 'embedded', and names on the hub stay.
+
+    Raises ValueError or FileNotFoundError if one cannot be used."""
+    for name in ('model', 'data', 'sft', 'reward', 'ratings', 'stages', 'out', 'resume'):
+        require_text(name, getattr(self, name))
+    if self.model != 'embedded':
+        self.model = absolute_path('model', self.model)
+    if self.data not in ('package', 'hub'):
+        self.data = absolute_path('data', self.data)
+    for name in ('sft', 'reward', 'ratings', 'stages'):
+        if getattr(self, name) not in ('', 'labels'):
+            setattr(self, name, str(Path(getattr(self, name)).absolute()))
 
 # %% ../../nbs/run/stages.ipynb #0f212435
 def digest_model(model, tokenizer) -> str:
