@@ -479,3 +479,10 @@ def test_it_is_taken_up_from_another_folder_in_another_encoding(broken_off, tmp_
     assert rb'\U0001f3ac' in done.stdout
     assert 'отзывы é.csv' in (folder/'report.html').read_text(encoding='utf-8')
     assert not (folder/'checkpoint.safetensors').exists()
+
+
+@pytest.mark.parametrize('setting', ['model', 'data', 'sft', 'ratings', 'stages', 'out', 'resume'])
+def test_a_path_that_is_no_text_here_is_refused_in_a_line(setting):
+    r"As Python reads caf\xe9 where paths are UTF-8, and фильм where they are ASCII."
+    with pytest.raises(ValueError, match=rf'^{setting} caf\\udce9: [^\n]*PYTHONUTF8=1'):
+        RunConfig(**{setting: 'caf\udce9'})

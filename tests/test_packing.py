@@ -72,10 +72,12 @@ def rollout_in_double():
     "An agent in float64 and a rollout of it, some rows of which have ended."
     agent = Agent(decided_gpt2(eos=2).double())
     ids, mask = tiny_prompts()
-    torch.manual_seed(3)
-    rollout = agent.generate(ids, mask, 6)
-    assert not rollout.response_mask.all()
-    return agent, rollout
+    for seed in range(3, 50):  # which one it is depends on how transformers draws weights
+        torch.manual_seed(seed)
+        rollout = agent.generate(ids, mask, 6)
+        if not rollout.response_mask.all():
+            return agent, rollout
+    raise AssertionError('no row has ended')
 
 
 @pytest.mark.parametrize('temperature', [1.0, 0.6])

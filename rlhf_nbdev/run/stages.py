@@ -7,11 +7,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/stages.html.md"""
 # %% auto #0
 __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', 'require_model', 'names_function', 'require_one',
            'require_file_of_column', 'require_device', 'looks_like_path', 'absolute_path', 'Material', 'model_rate',
-           'RunConfig', 'digest_model', 'stage_folder', 'do_stage', 'stages_root', 'require_place_for_stages',
-           'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations', 'learn_demonstrations',
-           'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings', 'learn_from_people',
-           'learn_from_labels', 'longest_comparison', 'find_preferences', 'learn_from_preferences', 'reward_inputs',
-           'teach_reward_model', 'read_reward_model', 'fit_reward_model', 'first_two_steps']
+           'require_text', 'RunConfig', 'digest_model', 'stage_folder', 'do_stage', 'stages_root',
+           'require_place_for_stages', 'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations',
+           'learn_demonstrations', 'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings',
+           'learn_from_people', 'learn_from_labels', 'longest_comparison', 'find_preferences', 'learn_from_preferences',
+           'reward_inputs', 'teach_reward_model', 'read_reward_model', 'fit_reward_model', 'first_two_steps']
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
@@ -28,6 +28,7 @@ from typing import Annotated
 
 import pandas as pd
 import torch
+from fastcore.basics import patch
 
 from ..dataset import IMDBDataset, shuffle_key
 from ..ppo import RLHFConfig, check_numbers, option
@@ -49,7 +50,7 @@ from rlhf_nbdev.sft import (
     read_demonstrations,
     train_sft,
 )
-from ..tools.files import digest, fingerprint
+from ..tools.files import digest, fingerprint, is_text, printable
 from rlhf_nbdev.tools.models import (
     context_length,
     eos_ids,
@@ -208,6 +209,16 @@ def model_rate(
     embedded, other = RATES[name]
     return rate or (embedded if model == 'embedded' else other)
 
+# %% ../../nbs/run/stages.ipynb #6d616506
+def require_text(
+    name: str,  # of the setting, for the message
+    path: str,
+):
+    "Raises ValueError if a path holds what this machine cannot read as letters."
+    if not is_text(path):
+        raise ValueError(f'{name} {printable(path)}: this machine cannot read the path as letters: '
+                         'set PYTHONUTF8=1, or take another name')
+
 # %% ../../nbs/run/stages.ipynb #c4712cc7
 @dataclass
 class RunConfig(Material):
@@ -238,6 +249,9 @@ class RunConfig(Material):
 
     def __post_init__(self):
         check_numbers(self)
+        for name, value in vars(self).items():
+            if isinstance(value, str):
+                require_text(name, value)
         super().__post_init__()
         require_at_least(2, 'rated_sentences', self.rated_sentences)
         for name in RATES:
