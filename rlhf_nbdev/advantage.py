@@ -47,9 +47,12 @@ def shape_rewards(
     response_mask: torch.Tensor,  # (B, R)
     beta: float = 0.08,  # weight of the KL penalty
 ) -> torch.Tensor:  # (B, R), zero on padding
-    """A KL penalty on every token, and the score on the last one.
+    """A KL penalty on every token, and the score on the last one. Raises ValueError.
 
     Ziegler et al. 2019, equation 2."""
+    if scores.shape != response_mask.shape[:1]:
+        raise ValueError(f'one score for each of {len(response_mask)} responses is wanted, of '
+                         f'shape (B,); these have shape {tuple(scores.shape)}')
     is_last = response_mask.cumsum(1) == response_mask.sum(1, keepdim=True)  # (B, R)
     rewards = scores[:, None]*is_last - beta*kl_k1(logprobs, ref_logprobs)
     return rewards.masked_fill(response_mask == 0, 0)

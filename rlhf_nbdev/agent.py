@@ -138,13 +138,15 @@ def check_request(
 ):
     "Raise ValueError if these prompts cannot be continued like this."
     P = attention_mask.shape[1]
+    if response_length < 1:
+        raise ValueError(f'response_length must be at least 1, not {response_length}')
     if context and P + response_length > context:
         raise ValueError(f'prompt of {P} tokens + response of {response_length} '
                          f'exceed the context of {context}: shorten one of them')
     if not attention_mask[:, -1].all():
         raise ValueError('a prompt is empty or ends in padding: '
                          'pad on the left, so that the response follows the text')
-    if temperature <= 0:
+    if not temperature > 0:  # so that NaN is refused too
         raise ValueError(f'temperature must be above 0, not {temperature}; '
                          'do_sample=False picks the likeliest token')
 

@@ -448,7 +448,7 @@ def tune_policy(
     agent.requires_grad_(True)  # it may be a copy of the reference, which the trainer has frozen
     trainer = RLHFTrainer(agent, reference.model, config)  # and sets the seed
     batches = prompt_batches(prompts, config)
-    scale_rewards(reward_model, Agent(reference.model), batches, config)
+    scale_rewards(reward_model, reference, batches, config)
     return list(ppo_updates(trainer, batches, reward_model))
 
 # %% ../nbs/09_your_feedback.ipynb #d35de454

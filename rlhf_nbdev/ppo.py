@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'RLHFTrainer', 'first_not_finite', 'check_agreement', 'mean_stats',
-           'compute_advantage_and_return']
+           'RLHFConfig', 'check_models', 'check_lengths', 'RLHFTrainer', 'first_not_finite', 'check_agreement',
+           'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
 import math
@@ -23,8 +23,9 @@ from fastcore.basics import patch
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
 from .sft import linear_decay
-from .tools.models import autocast
+from .tools.models import autocast, context_length, trunk_of
 from .tools.packing import StaticSteps
+from .tools.reading import check_output_layer, check_sampling, reading_way
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -216,15 +217,39 @@ def check_models(
     model,  # the agent's, is trained
     ref_model,  # the reference
 ):
-    "Raise ValueError if the two share weights, or if the agent's model could not learn."
+    "Raise ValueError if the two share weights or no vocabulary, or if the model could not learn."
     trained = {id(p) for p in model.parameters()}
     if any(id(p) in trained for p in ref_model.parameters()):
         raise ValueError(
             'the reference is the very model that is trained: pass copy.deepcopy(model)')
+    sizes = [each.get_input_embeddings().num_embeddings for each in (model, ref_model)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f'the model has {sizes[0]} tokens, the reference {sizes[1]}: '
+                         'the reference must be a copy of the model')
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             "the agent's model is frozen, as a copy of a reference is, "
             'and would never learn: agent.model.requires_grad_(True)')
+
+# %% ../nbs/06_loss.ipynb #fb9d027a
+def check_lengths(
+    model,  # the agent's
+    ref_model,  # the reference
+    config: RLHFConfig,  # prompt and response length
+):
+    "Raise ValueError unless rows of P + R tokens are sampled and scored rightly."
+    T, context = config.prompt_length + config.response_length, context_length(model)
+    if context and T > context:
+        raise ValueError(f'prompt_length {config.prompt_length} + response_length '
+                         f'{config.response_length} exceed the context of {context} tokens: '
+                         'lower one of them')
+    steps = min(config.response_length, 64)
+    check_sampling(model, T - steps, steps)
+    if config.compile:
+        check_sampling(model, T - steps, steps, StaticSteps(model, steps, compiled=False))
+    check_output_layer(ref_model)
+    for each in (model, ref_model):
+        reading_way(trunk_of(each), T)
 
 # %% ../nbs/06_loss.ipynb #7d1b80ec
 class RLHFTrainer:
@@ -235,6 +260,7 @@ class RLHFTrainer:
         config: RLHFConfig,
     ):
         check_models(agent.model, ref_model)
+        check_lengths(agent.model, ref_model, config)
         torch.manual_seed(config.seed)
         self.agent = agent
         self.ref_model = ref_model.eval().requires_grad_(False)
@@ -391,11 +417,14 @@ def update(self: RLHFTrainer,
 ) -> dict:  # means over all minibatches of the scalars to watch
     """One round of learning: advantages once, then several epochs of shuffled minibatches.
 
-    Raises ValueError if the batch is of another size than the settings say, and as `learn`."""
+    Raises ValueError if the batch is not what the settings say, and as `learn_epochs`."""
     c, mask = self.config, rollout.response_mask
     if len(mask) != c.batch_size:
         raise ValueError(f'a batch of {len(mask)} responses, but batch_size is {c.batch_size}: '
                          'give both the same number')
+    if rewards.shape != mask.shape:
+        raise ValueError(f'rewards must be of shape {tuple(mask.shape)}, one for each token, as '
+                         f'shape_rewards makes them; these have {tuple(rewards.shape)}')
     if self.scheduler.last_epoch >= c.updates:
         warnings.warn(f'all {c.updates} updates of the settings are done and the learning rate '
                       'is 0: this one teaches nothing (ask for more updates in RLHFConfig)')

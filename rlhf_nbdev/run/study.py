@@ -72,7 +72,7 @@ def scored_without_positions(agent: Agent):
     """The bug: `position_ids` are left out where tokens are scored.
 
     So a padded row is read shifted. Sampling has them."""
-    def score_shifted(model, tokens, mask, response_length, temperature=1.0):
+    def score_shifted(model, tokens, mask, response_length, temperature=0.7):
         with replace('rlhf_nbdev.agent.position_ids', lambda mask: None):
             dists, states = score_tokens(model, tokens, mask, response_length, temperature)
         responses = tokens[:, -response_length:]  # (B, R)

@@ -277,7 +277,7 @@ def sampling_rows(
     mask[2, :prompt_length - 1] = 0
     return tokens, mask
 
-# %% ../../nbs/tools/reading.ipynb #3fd342e1
+# %% ../../nbs/tools/reading.ipynb #124619cc
 def check_sampling(
     model,  # a causal language model of transformers
     prompt_length: int,  # P
@@ -290,9 +290,9 @@ def check_sampling(
         truth = read_responses_alone(model, tokens, mask, response_length)
         found = read_in_steps(stand_in or model, tokens, mask, response_length)
     if not all(map(same_numbers, found, truth)):
+        cure = 'sample without --compile' if stand_in else 'it cannot be trained here'
         raise ValueError(f'{type(model).__name__} says something else when prompts are padded on '
-                         'the left, or read token by token, than of the row alone: it cannot be '
-                         'trained here')
+                         f'the left, or read token by token, than of the row alone: {cure}')
 
 # %% ../../nbs/tools/reading.ipynb #b42b2394
 def check_causal(
