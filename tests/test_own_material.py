@@ -187,7 +187,7 @@ def test_a_reward_without_spread_has_no_scale_and_says_so(files):
     ('mine:fails', 'failed on a first response: ZeroDivisionError: division by zero'),
     ('mine:too_few', ''),
     ('broken:reward', 'broken cannot be imported (SyntaxError'),
-    ('mine', 'reward mine: no model there'),
+    ('mine', 'mine: no model there'),
 ])
 def test_a_function_that_cannot_do_is_refused_before_step_one(reward, message, files):
     (files/'broken.py').write_text('def reward(:\n')

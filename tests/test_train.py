@@ -170,7 +170,7 @@ def test_second_run_in_one_folder_is_refused(folder):
 
 
 @pytest.mark.parametrize('options, message', [
-    (['--data', 'no/such.csv'], 'no CSV at'),
+    (['--data', 'no/such.csv'], 'there is no such file or folder'),
     (['--prompt_length', '251'], 'exceed the context of 256'),
     (['--prompt_length', '0'], 'prompt_length must be at least 1'),
     (['--response_length', '0'], 'response_length must be at least 1'),
@@ -180,9 +180,9 @@ def test_second_run_in_one_folder_is_refused(folder):
     (['--eval_prompts', '0'], 'eval_prompts must be at least 1'),
     (['--sft_sentences', '0'], 'sft_sentences must be at least 1'),
     (['--rated_sentences', '1'], 'rated_sentences must be at least 2'),
-    (['--sft', 'no/such'], 'sft no/such: no model there'),
-    (['--reward', 'no/such'], 'reward no/such: no model there'),
-    (['--ratings', 'no/such.tar.gz'], 'no human ratings at no/such.tar.gz'),
+    (['--sft', 'no/such'], 'no/such: no model there'),
+    (['--reward', 'no/such'], 'no/such: no model there'),
+    (['--ratings', 'no/such.tar.gz'], 'no/such.tar.gz: run'),
     (['--ratings', __file__], 'is not the vaderSentiment-3.3.2.tar.gz'),
     (['--device', 'nowhere'], "device 'nowhere' cannot be used"),
     (['--n_train', '20000'], 'lower n_train'),
