@@ -19,7 +19,6 @@ from rlhf_nbdev.advantage import shape_rewards
 from rlhf_nbdev.agent import Agent, position_ids, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
-from rlhf_nbdev.tools.machine import cache_name
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.packing import packed_states
 from rlhf_nbdev.tools.reading import ask, cache_of, padded_states

@@ -28,7 +28,6 @@ from typing import Annotated
 
 import pandas as pd
 import torch
-from fastcore.basics import patch
 
 from ..dataset import IMDBDataset, shuffle_key
 from ..ppo import RLHFConfig, check_numbers, option
