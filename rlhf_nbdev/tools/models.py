@@ -381,6 +381,8 @@ def autocast(
 ):  # a context manager
     "bfloat16 for matrix products where the hardware has it, float32 elsewhere."
     device = torch.device(device)
+    if device.type == 'cuda':
+        torch.backends.cuda.enable_cudnn_sdp(False)  # its gradients of padded rows are not finite
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device))
 
 # %% ../../nbs/tools/models.ipynb #635303fe
