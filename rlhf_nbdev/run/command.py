@@ -644,7 +644,8 @@ def train_command():
     logging.disable_progress_bar()  # of loading and saving, which take a second
     try:
         run, config = parse_options()
-        print(f'\nthe run is in {train(run, config)}')
+        with spare_memory('the run', run, config or RLHFConfig()):
+            print(f'\nthe run is in {train(run, config)}')
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError,
             MemoryError) as error:
         sys.exit(f'rlhf-train: {error}')
