@@ -233,8 +233,10 @@ def test_each_step_names_what_helps_there(owner, name, place, setting, monkeypat
     monkeypatch.setattr(owner, name, no_memory)
     tokenizer = SimpleNamespace(save_pretrained=lambda folder: None)
     with pytest.raises(MemoryError, match=f'out of memory in {place} ') as error:
-        command.begin_run(tmp_path, RunConfig(), RLHFConfig(), None, tokenizer,
-                          {'train': []}, None)
+        inputs = SimpleNamespace(
+            base=SimpleNamespace(model=None), tokenizer=tokenizer, data={'train': []},
+            ratings=None, reviews=None, preferences=None)
+        command.begin_run(tmp_path, RunConfig(), RLHFConfig(), inputs)
     assert setting in str(error.value)
 
 

@@ -581,12 +581,12 @@ def take_up(
         longer = replace(config, updates=asked or config.updates)
         with spare_memory('the run', run, longer):
             inputs = load_inputs(run, longer, checkpoint.is_file())
-        if longer != config:
-            if checkpoint.is_file():
-                ask_for_updates(checkpoint, asked)
-            else:
-                write_settings(folder, run, longer)
-        complete_run(folder, run, longer, inputs, started)
+            if longer != config:
+                if checkpoint.is_file():
+                    ask_for_updates(checkpoint, asked)
+                else:
+                    write_settings(folder, run, longer)
+            complete_run(folder, run, longer, inputs, started)
 
 # %% ../../nbs/run/command.ipynb #0ac06a05
 def updates_asked(
@@ -616,10 +616,10 @@ def train(
     config = config or RLHFConfig()
     with spare_memory('the run', run, config):
         inputs = load_inputs(run, config, begun=False)
-    folder = new_run_dir(run.out)
-    with lock_run(folder):
-        write_settings(folder, run, config)
-        complete_run(folder, run, config, inputs, started)
+        folder = new_run_dir(run.out)
+        with lock_run(folder):
+            write_settings(folder, run, config)
+            complete_run(folder, run, config, inputs, started)
     return folder
 
 # %% ../../nbs/run/command.ipynb #7ff742de
@@ -644,7 +644,7 @@ def train_command():
     logging.disable_progress_bar()  # of loading and saving, which take a second
     try:
         run, config = parse_options()
-        with spare_memory('the run', run, config):
+        with spare_memory('the run', run, config or RLHFConfig()):
             print(f'\nthe run is in {train(run, config)}')
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError,
             MemoryError) as error:
