@@ -82,7 +82,7 @@ def looks_like_path(
     "Whether it cannot be meant as a name on the hub, which is `name` or `owner/name`."
     is_hub_name = re.fullmatch(r'([\w-][\w.-]*/)?[\w-][\w.-]*', name, re.ASCII)
     folder_is_here = '/' in name and Path(name).parent.is_dir()
-    files = ('.csv', '.json', '.jsonl', '.parquet', '.gz', '.zip')
+    files = ('.json', '.jsonl', '.parquet', '.gz', '.zip')  # who reads a CSV says it himself
     return not is_hub_name or folder_is_here or name.lower().endswith(files)
 
 # %% ../../nbs/run/stages.ipynb #6d616504
@@ -161,9 +161,12 @@ def settle_paths(self: RunConfig):
         self.model = absolute_path('model', self.model)
     if self.data not in ('package', 'hub'):
         self.data = absolute_path('data', self.data)
-    for name in ('sft', 'reward', 'ratings', 'stages'):
-        if getattr(self, name) not in ('', 'labels'):
-            setattr(self, name, str(Path(getattr(self, name)).absolute()))
+    for name in ('sft', 'reward', 'ratings'):  # who reads them says if they are not there
+        path = Path(getattr(self, name))
+        if getattr(self, name) not in ('', 'labels') and path.exists():
+            setattr(self, name, str(path.absolute()))
+    if self.stages:
+        self.stages = str(Path(self.stages).absolute())
 
 # %% ../../nbs/run/stages.ipynb #0f212435
 def digest_model(model, tokenizer) -> str:
