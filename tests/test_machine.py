@@ -391,7 +391,7 @@ def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
 
 
 PATHS = ['./modell', '../modell', 'my model', 'модель', '电影/模型', 'a/b/c', r'C:\models\mine',
-         'tests/no such model', 'nbs/model', 'reviews.csv', 'reviews.jsonl.gz', '']
+         'tests/no such model', 'nbs/model', 'reviews.parquet', 'reviews.jsonl.gz', '']
 
 
 @pytest.mark.parametrize('setting', ['model', 'data'])
@@ -414,6 +414,7 @@ def test_relative_paths_are_made_absolute_and_words_stay(monkeypatch, tmp_path):
     (folder/'mine').mkdir()
     (folder/'reviews.csv').touch()
     (folder/'mine'/'config.json').touch()
+    (folder/'r').touch()
     monkeypatch.chdir(folder)
     run = RunConfig(model='mine', data='reviews.csv', sft='mine', ratings='r', stages='kept')
     assert run.model == run.sft == str(folder/'mine')

@@ -129,7 +129,7 @@ def looks_like_path(
     "Whether it cannot be meant as a name on the hub, which is `name` or `owner/name`."
     is_hub_name = re.fullmatch(r'([\w-][\w.-]*/)?[\w-][\w.-]*', name, re.ASCII)
     folder_is_here = '/' in name and Path(name).parent.is_dir()
-    files = ('.csv', '.json', '.jsonl', '.parquet', '.gz', '.zip')
+    files = ('.json', '.jsonl', '.parquet', '.gz', '.zip')  # who reads a CSV says it himself
     return not is_hub_name or folder_is_here or name.lower().endswith(files)
 
 # %% ../../nbs/run/stages.ipynb #6d616504
