@@ -206,7 +206,7 @@ def checkpoint(folders, tmp_path_factory):
     "A trainer, and a checkpoint of it in a folder of its own."
     model, _ = load_model(str(folders['agent']))
     path = tmp_path_factory.mktemp('run')/'checkpoint.safetensors'
-    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), RLHFConfig())
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), RLHFConfig(response_length=8))
     for p in trainer.agent.parameters():
         p.grad = torch.ones_like(p)
     trainer.step()  # Adam's averages are there too
