@@ -303,7 +303,9 @@ def reward_scores(
     else:
         given = reward(rollout.tokens.clone(), rollout.mask.clone())
     scores = as_scores(given, rollout.tokens)
-    for row in (~scores.isfinite()).nonzero().flatten().tolist():
+    for row, is_number in enumerate(scores.isfinite().tolist()):
+        if is_number:
+            continue
         message = f'the reward model gave {scores[row].item()} as a score of row {row}'
         if is_text:
             [prompt], [response] = rollout_texts(rollout[[row]], reward.tokenizer)

@@ -17,14 +17,13 @@ from safetensors.torch import save_file
 from small_runs import SMALL, few_reviews
 from tiny import decided_gpt2, tiny_gpt2, tiny_prompts
 
-from rlhf_nbdev import agent as agent_module
 from rlhf_nbdev.advantage import compute_advantage_and_return, shape_rewards, whiten
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel, normalize, rated_batch_loss
 from rlhf_nbdev.run import checkpoint, command, pretrain, study
 from rlhf_nbdev.run.stages import RunConfig
-from rlhf_nbdev.tools import files, machine, models, packing, speed
+from rlhf_nbdev.tools import files, machine, models, packing, reading, speed
 from rlhf_nbdev.train import rollout_metrics
 
 __all__ = ['few_reviews']  # a fixture
@@ -52,7 +51,8 @@ def test_a_whole_update_needs_no_float64_on_the_device():
         advantages, returns = compute_advantage_and_return(
             rewards, rollout.values, rollout.response_mask, 1.0, 0.95)
         advantages = whiten(advantages, rollout.response_mask)
-        trainer = RLHFTrainer(agent, ref_model, RLHFConfig(batch_size=6))
+        trainer = RLHFTrainer(
+            agent, ref_model, RLHFConfig(batch_size=6, prompt_length=4, response_length=6))
         trainer.compute_loss(rollout, advantages, returns)
         for p in agent.parameters():
             p.grad = torch.ones_like(p)
@@ -108,7 +108,8 @@ def test_the_random_numbers_of_an_apple_gpu_are_kept_and_put_back(monkeypatch):
     given = []
     monkeypatch.setattr(torch.mps, 'get_rng_state', lambda: torch.arange(3))
     monkeypatch.setattr(torch.mps, 'set_rng_state', given.append)
-    trainer = RLHFTrainer(Agent(tiny_gpt2()), tiny_gpt2(seed=1), RLHFConfig())
+    config = RLHFConfig(prompt_length=4, response_length=6)
+    trainer = RLHFTrainer(Agent(tiny_gpt2()), tiny_gpt2(seed=1), config)
     on_cpu = checkpoint.trainer_state(trainer)
     monkeypatch.setattr(type(trainer.agent.model), 'device', torch.device('mps'))
     tensors, numbers = checkpoint.trainer_state(trainer)
@@ -136,31 +137,43 @@ def test_bfloat16_is_found_in_a_pytorch_without_capabilities(answer, monkeypatch
         assert torch.is_autocast_enabled('cpu') == bool(answer)
 
 
-class Renamed:
-    "A model of the version of the library that has this name for the cache."
+class Renamed(torch.nn.Module):
+    "A model of a version of the library that calls the cache by this name."
     def __init__(self, model, name):
+        super().__init__()
         self.model, self.name, self.asked = model, name, 0
         self.config, self.dtype = model.config, model.dtype
 
-    def __call__(self, **options):
+    def answer(self, cache, **options):
         self.asked += 1
-        cache = options.pop(self.name)
         out = self.model(**options, **{machine.cache_name(): cache})
-        return Answer(logits=out.logits, hidden_states=out.hidden_states,
-                      **{self.name: out[machine.cache_name()]})
+        return SimpleNamespace(logits=out.logits, hidden_states=out.hidden_states,
+                               **{self.name: out[machine.cache_name()]})
 
 
-class Answer(dict):
-    __getattr__ = dict.__getitem__
+class Newer(Renamed):
+    def forward(self, input_ids, attention_mask, position_ids, use_cache, logits_to_keep,
+                output_hidden_states, cache=None):
+        return self.answer(
+            cache, input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,
+            use_cache=True, logits_to_keep=1, output_hidden_states=True)
 
 
-@pytest.mark.parametrize('name', ['cache', 'past_key_values'])
-def test_the_cache_is_handed_on_by_the_name_that_the_library_uses(name, monkeypatch):
+class Older(Renamed):
+    def forward(self, input_ids, attention_mask, position_ids, use_cache, logits_to_keep,
+                output_hidden_states, past_key_values=None):
+        return self.answer(
+            past_key_values, input_ids=input_ids, attention_mask=attention_mask,
+            position_ids=position_ids, use_cache=True, logits_to_keep=1, output_hidden_states=True)
+
+
+@pytest.mark.parametrize('kind, name', [(Newer, 'cache'), (Older, 'past_key_values')])
+def test_the_cache_is_handed_on_by_the_name_that_the_library_uses(kind, name, monkeypatch):
     agent = Agent(decided_gpt2(eos=2))
     torch.manual_seed(0)
     plain = agent.generate(*tiny_prompts(), 6)
-    renamed = Renamed(agent.model, name)
-    for module in (agent_module, packing):
+    renamed = kind(agent.model, name)
+    for module in (reading, packing):
         monkeypatch.setattr(module, 'cache_name', lambda: name)
     for stand_in in (renamed, packing.StaticSteps(renamed, 6, compiled=False)):
         torch.manual_seed(0)
@@ -481,7 +494,7 @@ def test_it_is_taken_up_from_another_folder_in_another_encoding(broken_off, tmp_
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert rb'\U0001f3ac' in done.stdout
     assert 'отзывы é.csv' in (folder/'report.html').read_text(encoding='utf-8')
-    assert not (folder/'checkpoint.safetensors').exists()
+    assert checkpoint.read_checkpoint(folder/'checkpoint.safetensors')[1]['update'] == 2
 
 
 @pytest.mark.parametrize('setting', ['model', 'data', 'sft', 'ratings', 'stages', 'out', 'resume'])
