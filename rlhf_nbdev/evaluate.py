@@ -31,7 +31,7 @@ from .advantage import kl_k1
 from .agent import Agent, Rollout, reward_scores, token_logprobs
 from .dataset import clean_text
 from .ppo import RLHFConfig
-from .tools.files import json_lines
+from .tools.files import is_text, json_lines
 from .tools.tokens import decode_ids
 from .train import response_texts, sample_responses
 
@@ -495,7 +495,7 @@ def is_run(
     if not isinstance(run, dict):
         return False
     for key, kind in RUN_FIELDS.items():
-        if not isinstance(run.get(key), kind):
+        if not isinstance(run.get(key), kind) or (kind is str and not is_text(run[key])):
             return False
     return all(isinstance(point, dict) for point in run['points'])
 

@@ -17,7 +17,8 @@ from rlhf_nbdev.run.checkpoint import load_checkpoint, save_checkpoint
 def main(folder, how):
     path = folder/'checkpoint.safetensors'
     model = tiny_gpt2(width=64, context=16, pad=None)
-    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), RLHFConfig())
+    config = RLHFConfig(prompt_length=4, response_length=6)
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)
     save_checkpoint(path, trainer, 1)
     if how == 'limit':
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

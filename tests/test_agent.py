@@ -255,9 +255,9 @@ def test_a_policy_or_reference_that_is_not_finite_is_named():
 
 def test_prompts_that_cannot_be_continued_are_refused():
     agent, (ids, mask) = Agent(decided_gpt2()), tiny_prompts()
-    agent.generate(ids, mask, 28)  # 4 + 28 = 32 just fits
-    with pytest.raises(ValueError, match='exceed the context of 32'):
-        agent.generate(ids, mask, 29)
+    agent.generate(ids, mask, 44)  # 4 + 44 = 48 just fits
+    with pytest.raises(ValueError, match='exceed the context of 48'):
+        agent.generate(ids, mask, 45)
     with pytest.raises(ValueError, match='pad on the left'):
         agent.generate(ids, mask.flip(1), 4)
     with pytest.raises(ValueError, match='temperature'):

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from tiny import close, decided_gpt2, tiny_prompts
 
 from rlhf_nbdev import ppo
 from rlhf_nbdev.advantage import compute_advantage_and_return, whiten
 from rlhf_nbdev.agent import Agent, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer, explained_variance
+from rlhf_nbdev.tools.packing import StaticSteps
 
 
 def trainer_and_rollout(**settings):
@@ -69,12 +71,21 @@ def test_a_reference_that_shares_a_part_is_refused():
         RLHFTrainer(agent, reference, RLHFConfig())
 
 
-def test_the_model_that_samples_may_be_compiled(monkeypatch):
+def test_the_model_that_samples_may_be_compiled():
     agent = Agent(decided_gpt2())
     assert RLHFTrainer(agent, decided_gpt2(), RLHFConfig()).sampling_model is agent.model
-    monkeypatch.setattr(ppo, 'StaticSteps', lambda *arguments: arguments)
     config = RLHFConfig(response_length=7, compile=True)
-    assert RLHFTrainer(agent, decided_gpt2(), config).sampling_model == (agent.model, 7)
+    sampler = RLHFTrainer(agent, decided_gpt2(), config).sampling_model
+    assert isinstance(sampler, StaticSteps)
+    assert (sampler.model, sampler.response_length) == (agent.model, 7)
+
+
+def test_a_model_that_the_compiled_step_does_not_suit_is_refused():
+    "A state that is carried along the row has no fixed place."
+    config = RLHFConfig(prompt_length=8, response_length=10, compile=True)
+    model = ARCHITECTURES['Mamba 2']()
+    with pytest.raises(ValueError, match='Mamba2ForCausalLM cannot be sampled with the compiled'):
+        RLHFTrainer(Agent(model), copy.deepcopy(model), config)
 
 
 def test_a_policy_that_is_frozen_is_refused():

@@ -170,7 +170,7 @@ def test_second_run_in_one_folder_is_refused(folder):
 
 
 @pytest.mark.parametrize('options, message', [
-    (['--data', 'no/such.csv'], 'there is no such file or folder'),
+    (['--data', 'no/such.csv'], 'there is no file at no/such.csv'),
     (['--prompt_length', '251'], 'exceed the context of 256'),
     (['--prompt_length', '0'], 'prompt_length must be at least 1'),
     (['--response_length', '0'], 'response_length must be at least 1'),

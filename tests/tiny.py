@@ -12,7 +12,7 @@ TEXTS = [
 ]*3
 
 
-def tiny_gpt2(vocab=64, width=16, layers=2, heads=2, context=32, eos=0, pad=1, dropout=0.0, seed=0):
+def tiny_gpt2(vocab=64, width=16, layers=2, heads=2, context=48, eos=0, pad=1, dropout=0.0, seed=0):
     "A random GPT-2, the same for the same seed."
     torch.manual_seed(seed)
     config = GPT2Config(

@@ -40,10 +40,12 @@ def recorded(prefix):
     return {name.removeprefix(prefix): x for name, x in TENSORS.items() if name.startswith(prefix)}
 
 
-def config_of(case, batch_size):
+def config_of(case, batch_size, response_length):
     "TRL adds 1e-7 to the temperature, and clips no gradients."
     c = RECORDED['cases'][case]
+    prompt_length = RECORDED['model']['n_positions'] - response_length
     return RLHFConfig(
+        prompt_length=prompt_length, response_length=response_length,
         batch_size=batch_size, updates=1, epochs=c['num_ppo_epochs'],
         minibatches=c['num_mini_batches'], learning_rate=c['learning_rate'],
         adam_epsilon=c['adam_epsilon'], max_grad_norm=math.inf,
@@ -64,7 +66,7 @@ def load(case):
     x.early = x.mask_p1.sum(1) > x.mask.sum(1)  # (B,) there is room for it: ended before R tokens
     x.R = x.mask.shape[1]
     x.steps = recorded(f'{case}/step')
-    x.config = config_of(case, len(x.mask))
+    x.config = config_of(case, *x.mask.shape)
     x.gamma, x.lam = x.config.gamma, x.config.lam
     x.rollout = Rollout(
         tokens=torch.cat([x.queries, x.responses], 1),

@@ -506,7 +506,8 @@ def learn_from_people(
     "One epoch on all pairs of people's ratings; how often the held-out pairs come out right."
     context = context_length(reward_model.trunk)
     held_out = ratings.text.map(is_held_out)
-    train = ratings[~held_out].sort_values('text', key=lambda texts: texts.map(shuffle_key))
+    train = ratings[~held_out].iloc[::-1].sort_values(  # of two alike, the later one first
+        'text', key=lambda texts: texts.map(shuffle_key), kind='stable')
     train = RatedSentences(tokenizer, train[:run.rated_sentences], context)
     train_reward_model(reward_model, train, learning_rate=run.reward_learning_rate)
     judged = RatedSentences(tokenizer, ratings[held_out], context)
