@@ -59,12 +59,15 @@ def test_a_context_of_just_prompt_and_response_leaves_long_sentences_out(tmp_pat
 def test_sentences_that_cannot_be_read_are_left_out_on_both_sides():
     tokenizer = load_model()[1]
     reward_model = RewardModel(tiny_gpt2(vocab=len(tokenizer), context=32))
-    texts = [f'{text} {i}' for i, text in enumerate(TEXTS*8)] + [' '.join(TEXTS)]*9
+    texts = [f'{text} {"a"*(i//4)}' for i, text in enumerate(TEXTS[:4]*24)]
+    texts += [f'{" ".join(TEXTS)} {"a"*i}' for i in range(48)]
     ratings = pd.DataFrame({'text': texts}).assign(
         ratings=[[i % 3, 1] for i in range(len(texts))], mean=[i % 3 for i in range(len(texts))])
-    run_config = RunConfig(rated_sentences=8, device='cpu')
-    with pytest.warns(UserWarning, match='longer than 32 tokens'):
+    run_config = RunConfig(rated_sentences=80, device='cpu')
+    with pytest.warns(UserWarning, match='longer than 32 tokens') as heard:
         figures = learn_from_people(reward_model, tokenizer, ratings, run_config)
+    sides = [each for each in heard if 'longer than 32 tokens' in str(each.message)]
+    assert len(sides) == 2, 'of those to learn from, and of those held out'
     assert 0 <= figures['accuracy'] <= 1
 
 
