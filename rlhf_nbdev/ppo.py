@@ -117,6 +117,7 @@ def check_numbers(
     "Check every number, and make it a plain int or float. Raises ValueError."
     for name, hint in get_type_hints(type(settings), include_extras=True).items():
         value = getattr(settings, name)
+        value = value.item() if getattr(value, 'shape', None) == () else value  # NumPy's, torch's
         if get_origin(hint) is Annotated:
             kind, words = get_args(hint)
             check_number(name, value, kind, words)
@@ -230,6 +231,9 @@ def check_models(
         raise ValueError(
             "the agent's model is frozen, as a copy of a reference is, "
             'and would never learn: agent.model.requires_grad_(True)')
+    if any(p.requires_grad and p.dtype.itemsize < 4 for p in model.parameters()):
+        warnings.warn('the weights have 16 bits, which round most steps of learning away: load '
+                      'the model with dtype=torch.float32 (bf16=True rounds products only)')
 
 # %% ../nbs/06_loss.ipynb #fb9d027a
 def check_lengths(
@@ -239,8 +243,9 @@ def check_lengths(
 ):
     "Raise ValueError unless rows of P + R tokens are sampled and scored rightly."
     P, R = config.prompt_length, config.response_length
-    context = context_length(model)
-    if context and P + R > context:
+    contexts = [context_length(each) or math.inf for each in (model, ref_model)]
+    context = min(contexts)
+    if P + R > context:
         raise ValueError(f'prompt_length {P} + response_length {R} = {P + R} tokens exceed the '
                          f'context of {context}: lower one of them')
     steps = min(R, 64)

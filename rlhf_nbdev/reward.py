@@ -31,7 +31,14 @@ from .dataset import pad_left
 from .sft import linear_decay
 from .tools.comparisons import NO_TEXT, comparisons_of
 from .tools.files import is_text
-from .tools.models import autocast, float32_head, load_tensors, load_weights, trunk_of
+from rlhf_nbdev.tools.models import (
+    autocast,
+    context_length,
+    float32_head,
+    load_tensors,
+    load_weights,
+    trunk_of,
+)
 from .tools.ratings import preference_shares, require_ratings
 from .tools.reading import read_states, reading_way, state_width
 from .tools.rows import left_out_in_words, load_rows, require_some
@@ -61,7 +68,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.trunk = copy.deepcopy(trunk_of(model))
         self.trunk.requires_grad_(True)  # trainable, though copied from a frozen reference
-        reading_way(self.trunk, 8)  # refuses what it could not read
+        reading_way(self.trunk, min(8, context_length(self.trunk) or 8))  # or refuses it
         width = state_width(self.trunk)  # D
         self.head = nn.Linear(width, 1, device=model.device)
         # as in Ziegler et al.'s code (Huang et al. 2024)

@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/train.html.md"""
 
 # %% auto #0
 __all__ = ['prompt_batches', 'endless_batches', 'check_prompts', 'WholeBatches', 'rollout_metrics', 'NotFinite',
-           'sample_and_score', 'ppo_updates', 'sample_responses', 'scale_rewards', 'draw_curves', 'LivePlot',
-           'response_texts']
+           'sample_and_score', 'check_reward_model', 'ppo_updates', 'sample_responses', 'scale_rewards', 'draw_curves',
+           'LivePlot', 'response_texts']
 
 # %% ../nbs/07_train.ipynb #f276c88e
 import time
@@ -24,6 +24,7 @@ from .agent import Agent, Rewards, Rollout, reward_scores, rollout_texts
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer
 from .reward import RewardModel, normalize
+from .tools.reading import reading_way
 
 # %% ../nbs/07_train.ipynb #025410b1
 def prompt_batches(
@@ -65,7 +66,14 @@ def check_prompts(
         if not isinstance(column, torch.Tensor) or column.ndim != 2:
             raise ValueError(f'a batch of prompts is a dict with a tensor {name} of shape (B, P), '
                              'as IMDBDataset and DataLoader make it')
-    rows, width = batch['input_ids'].shape
+    ids, mask = batch['input_ids'], batch['attention_mask']
+    if ids.shape != mask.shape or not ids.numel():
+        raise ValueError(f'input_ids of shape {tuple(ids.shape)} and attention_mask of shape '
+                         f'{tuple(mask.shape)}: they must have the same, and not be empty')
+    if ids.is_floating_point() or not ((mask == 0) | (mask == 1)).all():
+        raise ValueError('input_ids must be whole numbers, and attention_mask 1 on tokens and 0 '
+                         'on padding')
+    rows, width = ids.shape
     if width > config.prompt_length:
         raise ValueError(f'prompts of {width} tokens, but prompt_length is '
                          f'{config.prompt_length}: shorten them, or raise it')
@@ -135,7 +143,7 @@ def sample_and_score(
     "Respond to a batch of prompts, and score the responses. Raises FloatingPointError."
     config, agent = trainer.config, trainer.agent
     columns = ('input_ids', 'attention_mask')
-    batch = {name: batch[name].to(agent.model.device) for name in columns}
+    batch = {name: batch[name].to(agent.model.device, torch.long) for name in columns}
     kept.update(batch)
     with trainer.autocast():
         rollout = agent.generate(
@@ -146,6 +154,22 @@ def sample_and_score(
             rollout, reward_model, trainer.ref_model, config.missing_eos_penalty)
         kept.update(vars(scored))
     return rollout, scored
+
+# %% ../nbs/07_train.ipynb #4cb72642
+def check_reward_model(
+    trainer: RLHFTrainer,
+    reward_model,  # nothing is asked of a function
+):
+    "Raise ValueError if a reward model cannot read what the policy will write."
+    if not isinstance(reward_model, RewardModel):
+        return
+    networks = (trainer.agent.model, reward_model.trunk)
+    sizes = [each.get_input_embeddings().num_embeddings for each in networks]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f'the policy has {sizes[0]} tokens, the reward model {sizes[1]}: '
+                         'it must be made from a model with the same tokenizer')
+    config = trainer.config
+    reading_way(reward_model.trunk, config.prompt_length + config.response_length)
 
 # %% ../nbs/07_train.ipynb #0d296b8b
 def ppo_updates(
@@ -159,15 +183,15 @@ def ppo_updates(
     Raises NotFinite, a FloatingPointError that names the update and what was not finite, and
     ValueError if prompts or scores are not what they should be."""
     config, started = trainer.config, time.perf_counter()
+    check_reward_model(trainer, reward_model)
     batches = endless_batches(WholeBatches(prompts, config), done)
     for update in range(done + 1, config.updates + 1):
         batch = next(batches)
         kept = {}  # what a failure will have to show
         try:
             rollout, scored = sample_and_score(trainer, batch, reward_model, kept)
-            rewards = shape_rewards(
-                scored.scores, rollout.logprobs, scored.ref_logprobs, rollout.response_mask,
-                trainer.beta)
+            rewards = shape_rewards(scored.scores, rollout.logprobs, scored.ref_logprobs,
+                                    rollout.response_mask, trainer.beta)
             stats = trainer.update(rollout, rewards)
         except FloatingPointError as error:
             raise NotFinite(update, error, kept) from error
@@ -177,8 +201,8 @@ def ppo_updates(
         trainer.adapt_beta(row['kl'])
         yield row
         if 0 < config.max_kl < row['kl']:
-            warnings.warn(f"the loop ends after update {update}: its KL of {row['kl']:.1f} nats "
-                          f'per response is past max_kl {config.max_kl:g}')
+            warnings.warn(f"the loop ends after update {update}: a KL of {row['kl']:.1f} nats is "
+                          f'past max_kl {config.max_kl:g}')
             return
 
 # %% ../nbs/07_train.ipynb #9d401bc2

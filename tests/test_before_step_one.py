@@ -194,7 +194,7 @@ def test_a_whole_row_is_read_and_a_first_score_must_be_a_number():
 
     scores = [0.0, 0.0]
     inputs.try_response(agent, data['train'], config, reward)
-    assert read[-1] == (1, 20)
+    assert read[-1] == (2, 20)
     scores = [float('nan'), 0.0]
     with pytest.raises(ValueError, match='the reward of a first response is nan'):
         inputs.try_response(agent, data['train'], config, reward)

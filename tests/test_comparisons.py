@@ -7,6 +7,7 @@ import pytest
 from tiny import tiny_tokenizer
 
 from rlhf_nbdev.reward import PreferenceDataset, read_preferences
+from rlhf_nbdev.tools import comparisons
 
 USER = {'role': 'user', 'content': 'Good?'}
 YES, NO = ({'role': 'assistant', 'content': text} for text in ('Yes.', 'No.'))
@@ -145,3 +146,25 @@ def test_pairs_of_named_columns(tmp_path):
     (tmp_path/'a.csv').write_text('ask,good,bad\nGood?, Yes., No.\n')
     data = PreferenceDataset(tiny_tokenizer(), tmp_path/'a.csv', 64, columns=NAMES)
     assert len(data) == 1
+
+
+def test_what_an_instruction_is_about_belongs_to_its_prompt():
+    row = {'instruction': 'Sum up', 'input': 'a text', 'chosen': 'A', 'rejected': 'B'}
+    [found] = comparisons.comparisons_of([row], 'x')
+    assert 'a text' in found['prompt']
+
+
+def test_a_prompt_that_is_told_twice_is_read_once():
+    row = {'prompt': 'Q', 'chosen': 'Q a', 'rejected': 'Q b'}
+    [found] = comparisons.comparisons_of([row], 'x')
+    assert found == {'prompt': 'Q', 'chosen': ' a', 'rejected': ' b'}
+
+
+@pytest.mark.parametrize('names', [
+    ('score_chosen', 'score_rejected'), ('chosen-rating', 'rejected-rating'),
+    ('chosen_score', 'rejected_score'), ('chosen_rating', 'rejected_rating')])
+@pytest.mark.parametrize('scores, n', [((5, 4), 1), ((4, 4), 0), ((1, 4), 0)])
+def test_what_was_scored_alike_or_worse_is_no_preference(names, scores, n):
+    row = {'prompt': 'Q', 'chosen': ' a', 'rejected': ' b'} | dict(zip(names, scores))
+    [found] = comparisons.comparisons_of([row], 'x')
+    assert (found == comparisons.NO_PREFERENCE) == (n == 0)

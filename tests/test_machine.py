@@ -57,7 +57,7 @@ def test_a_whole_update_needs_no_float64_on_the_device():
         for p in agent.parameters():
             p.grad = torch.ones_like(p)
         assert trainer.step() > 1
-        assert rollout_metrics(rollout, scored)['kl'] > 0
+        assert rollout_metrics(rollout, scored)['kl'] != 0
         assert rollout.tokens.device.type == rollout.logprobs.device.type == 'mps'
 
 

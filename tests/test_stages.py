@@ -7,7 +7,7 @@ from tiny import TEXTS, decided_gpt2, tiny_tokenizer
 
 from rlhf_nbdev.run import stages
 from rlhf_nbdev.run.pretrain import train_tokenizer
-from rlhf_nbdev.run.stages import digest_model, keep_stage
+from rlhf_nbdev.run.stages import digest_model, hold_out, keep_stage
 from rlhf_nbdev.tools.files import digest
 
 
@@ -96,3 +96,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path/'file').write_text('')
     with pytest.raises(OSError, match='--stages'):
         keep_stage('sft', [], make, str(tmp_path/'file'/'stages'))
+
+
+@pytest.mark.parametrize('prompts', [
+    [''] * 990 + [f'p{i}' for i in range(10)], ['same'] * 500 + [f'p{i}' for i in range(9)],
+    [f'p{i % 100}' for i in range(1000)], ['a', 'b'] * 10])
+def test_a_tenth_is_held_out_whatever_the_prompts(prompts):
+    train, held_out = hold_out([[prompt, i] for i, prompt in enumerate(prompts)], prompts)
+    assert len(prompts)/20 <= len(held_out) <= len(prompts)/5
+    assert len(train) + len(held_out) == len(prompts)

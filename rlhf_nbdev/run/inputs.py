@@ -30,7 +30,7 @@ from fastcore.basics import patch
 from torch.utils.data import Dataset, default_collate
 
 # %% ../../nbs/run/inputs.ipynb #eae9f703
-from ..agent import Agent, as_scores
+from ..agent import Agent, as_scores, ask_reward
 from ..dataset import IMDBDataset, Prompts, load_reviews, read_prompts
 from ..evaluate import Judge
 from ..ppo import RLHFConfig
@@ -214,7 +214,7 @@ def ask(self: FunctionReward,
 ):  # what the function gives
     "Raises RuntimeError if it fails, from whatever it failed of."
     try:
-        return self.function(prompts, responses)
+        return ask_reward(self.function, prompts, responses)
     except Exception as error:
         raise RuntimeError(f'--reward {self.path} failed') from error
 
@@ -432,9 +432,10 @@ def try_response(
     if reward is None:
         return
     for tokens, mask in ((rollout.tokens, rollout.mask), (whole_row, torch.ones_like(whole_row))):
-        score = reward(tokens, mask)
-        if not score.isfinite().all():
-            raise ValueError(f'the reward of a first response is {score.item()}, and not finite')
+        scores = reward(tokens.repeat(2, 1), mask.repeat(2, 1))  # two rows, as one could hide much
+        if not scores.isfinite().all():
+            raise ValueError(f'the reward of a first response is {scores[0].item()}, and not '
+                             'finite')
 
 # %% ../../nbs/run/inputs.ipynb #7b1ccfb3
 @torch.no_grad()

@@ -20,6 +20,7 @@ import json
 import re
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -359,17 +360,22 @@ def keep_stage(
 def hold_out(
     rows: list,  # anything that JSON can hold
     prompts: list[str],  # of each row
-    most: int = 300,  # hold out no more than this, but for what belongs to the last prompt
+    most: int = 300,  # hold out no more than this
 ) -> tuple[list, list]:  # rows to learn from, rows held out
-    "Set a tenth of the rows aside, all that have one prompt together."
-    alone = len(set(prompts)) < 10
+    """Set a tenth of the rows aside, all that have one prompt together.
+
+    With few prompts, or one that most rows have, rows are set aside one by one. Rows that are the
+    same stay together."""
+    largest = max(Counter(prompts).values(), default=0)
+    alone = len(set(prompts)) < 10 or largest > len(rows)//2
     groups = {}
     for row, prompt in zip(rows, prompts):
         groups.setdefault(json.dumps(row) if alone else prompt, []).append(row)
     wanted = min(most, max(1, len(rows)//10))
     train, held_out = [], []
     for group in sorted(groups, key=shuffle_key):
-        side = held_out if len(held_out) < wanted else train
+        has_room = len(held_out) + len(groups[group]) <= 2*wanted
+        side = held_out if len(held_out) < wanted and has_room else train
         side += groups[group]
     return train, held_out
 

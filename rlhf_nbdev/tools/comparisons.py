@@ -29,6 +29,7 @@ from rlhf_nbdev.tools.rows import (
     prompt_text,
     read_messages,
     require_column,
+    row_prompt,
     shown_columns,
 )
 
@@ -62,6 +63,8 @@ def name_columns(
     named = []
     for row in rows:
         known = {name: row[source] for name, source in sources.items() if source in row}
+        if is_text(known.get('prompt')) and known['prompt'].strip():
+            known['prompt'] = row_prompt(row, sources['prompt'])  # an instruction with its input
         named.append(row | known)
     return named
 
@@ -87,6 +90,8 @@ def comparison_of_texts(
         prompt = prompt_text(prompt)
         if prompt and is_text(chosen) and is_text(rejected):
             chosen, rejected = answer_to(prompt, chosen), answer_to(prompt, rejected)
+    if all(is_text(text) and prompt and text.startswith(prompt) for text in (chosen, rejected)):
+        chosen, rejected = chosen[len(prompt):], rejected[len(prompt):]  # it was told twice
     if prompt == '' and is_text(chosen) and is_text(rejected):
         prompt = common_beginning(chosen, rejected)
         chosen, rejected = chosen[len(prompt):], rejected[len(prompt):]
@@ -130,9 +135,13 @@ def chosen_and_rejected(
     rows: list[dict],
 ) -> Iterator[dict | str]:  # a comparison, or why there is none
     "A comparison a row. Where both sides were scored alike, nobody preferred one."
+    scores = []
+    for side in ('chosen', 'rejected'):
+        names = (f'score_{side}', f'{side}_score', f'{side}-rating', f'{side}_rating')
+        scores.append(find_column(columns_of(rows), names))
     for row in rows:
-        score = as_number(row.get('score_chosen'))
-        if score is not None and score == as_number(row.get('score_rejected')):
+        better, worse = (as_number(row.get(name)) for name in scores)
+        if better is not None and worse is not None and better <= worse:
             yield NO_PREFERENCE
         elif isinstance(row.get('chosen'), list):
             yield comparison_of_messages(row)

@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/models.html.md"""
 # %% auto #0
 __all__ = ['knock_at_hub', 'check_hub', 'reading_model', 'check_layers', 'read_config', 'load_weights', 'find_model', 'is_local',
            'load_tokenizer', 'as_list', 'align_tokens', 'load_model', 'check_shapes', 'load_tensors', 'check_token_ids',
-           'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'output_logits', 'has_fast_bfloat16', 'autocast',
-           'float32_head']
+           'check_generation', 'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'output_logits', 'has_fast_bfloat16',
+           'autocast', 'float32_head']
 
 # %% ../../nbs/tools/models.ipynb #340e8495
 import queue
@@ -191,6 +191,7 @@ def as_list(
     ids: int | list[int] | None,
 ) -> list[int]:
     "Token ids as configurations have them: none, one or several."
+    ids = ids.tolist() if hasattr(ids, 'tolist') else ids
     if ids is None:
         return []
     return list(ids) if isinstance(ids, (list, tuple)) else [ids]
@@ -288,6 +289,23 @@ def check_token_ids(
             raise ValueError(f'{i!r} cannot be the id of an EOS or pad token: '
                              f'the model has {V} tokens')
 
+# %% ../../nbs/tools/models.ipynb #cd8c75ff
+def check_generation(
+    generation,  # the generation configuration of a model
+):
+    "Raise ValueError if it could not be saved; it is told that tokens are sampled if that helps."
+    try:
+        generation.validate(strict=True)
+        return
+    except ValueError:
+        generation.do_sample = True
+    try:
+        generation.validate(strict=True)
+    except ValueError as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise ValueError(f'generation_config.json could not be saved after training: '
+                         f'{reason}') from None
+
 # %% ../../nbs/tools/models.ipynb #c3342be7
 def eos_ids(
     model,  # a causal language model of transformers
@@ -304,11 +322,7 @@ def eos_ids(
         raise ValueError('the model has no EOS token, so no response could end: '
                          'set model.generation_config.eos_token_id')
     check_token_ids(model, ids)
-    try:
-        generation.validate(strict=True)
-    except ValueError as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise ValueError(f'generation_config could not be saved after training: {reason}') from None
+    check_generation(generation)
     return ids
 
 # %% ../../nbs/tools/models.ipynb #9d342698
@@ -317,7 +331,7 @@ def pad_id(
 ) -> int:  # the first EOS token where the model has no pad token
     "The token that fills up a row. Raises ValueError if it cannot be a token."
     pad = model.generation_config.pad_token_id
-    if pad is None:
+    if pad is None or pad == -1:
         return eos_ids(model)[0]
     check_token_ids(model, [pad])
     return pad
@@ -337,7 +351,10 @@ def context_length(
 def trunk_of(
     model,  # a causal language model of transformers, or a trunk
 ):  # the network below the output layer
-    "What turns tokens into states."
+    "What turns tokens into states. Raises ValueError if there are an encoder and a decoder."
+    if model.config.is_encoder_decoder:
+        raise ValueError(f'{type(model).__name__} has an encoder and a decoder: take one that is '
+                         'a decoder alone')
     trunk = model.base_model
     if trunk is model and model.get_output_embeddings() is not None:
         return model.model  # Llama 4 says that it is its own trunk

@@ -13,6 +13,7 @@ __all__ = ['FOUND', 'argument_names', 'ask', 'cache_of', 'state_width', 'states_
 # %% ../../nbs/tools/reading.ipynb #fd7e8e01
 import copy
 import inspect
+import math
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -98,10 +99,13 @@ def plain_tokens(
     special = set()
     for name, value in network.config.to_dict().items():
         if 'token' in name:
-            special |= set(value if isinstance(value, list) else [value])
+            ids = value if isinstance(value, list) else [value]
+            special |= {i for i in ids if isinstance(i, int)}
     V = network.get_input_embeddings().num_embeddings
     plain = [token for token in range(min(V, 1000)) if token not in special]
-    return torch.tensor([plain[(7*k + 3) % len(plain)] for k in range(n)], device=network.device)
+    stride = next(s for s in (7, 5, 3, 2, 1) if math.gcd(s, len(plain)) == 1)  # none too soon again
+    return torch.tensor(
+        [plain[(stride*k + 3) % len(plain)] for k in range(n)], device=network.device)
 
 # %% ../../nbs/tools/reading.ipynb #2e7527c9
 def trial_rows(
@@ -181,8 +185,8 @@ def try_ways(
     """The faster way of reading that gives each row what it gets alone.
 
     Raises ValueError if there is none."""
-    tokens, mask = trial_rows(trunk, length)
     with asking(trunk):
+        tokens, mask = trial_rows(trunk, length)
         truth = states_alone(trunk, tokens, mask)
         if agrees(packed_states, trunk, tokens, mask, truth):
             return 'packed'
@@ -205,13 +209,20 @@ def reading_way(
     Tried at the first call, and again for longer rows. Raises ValueError if there is no way."""
     way, longest = FOUND.get(trunk, ('packed', 0))
     if length > longest:
-        longest = max(8, 2**(length - 1).bit_length())
-        longest = max(length, min(longest, context_length(trunk) or longest))
-        way = try_ways(in_float32(trunk), longest)
+        context = context_length(trunk) or math.inf
+        if length > context:
+            raise ValueError(f'{type(trunk).__name__}: rows of {length} tokens exceed the context '
+                             f'of {context}')
+        longest = int(min(max(8, 2**(length - 1).bit_length()), context))
+        try:
+            way = try_ways(in_float32(trunk), longest)
+        except ValueError:  # it may have room for just as many as there are
+            longest = length
+            way = try_ways(in_float32(trunk), longest)
+        FOUND[trunk] = way, longest
         if way == 'padded':
             warnings.warn(f'{type(trunk).__name__}: rows of {longest} tokens cannot share a bin, '
                           'so each is read with its padding: as right, and slower')
-        FOUND[trunk] = way, longest
     return way
 
 # %% ../../nbs/tools/reading.ipynb #e62bf26a
@@ -296,8 +307,8 @@ def check_sampling(
     stand_in=None,  # asked in place of the model, as `Agent.generate` may
 ):
     "Raise ValueError unless each step of sampling says what the row alone says."
-    tokens, mask = sampling_rows(model, prompt_length, response_length)
     with asking(model):
+        tokens, mask = sampling_rows(model, prompt_length, response_length)
         truth = read_responses_alone(model, tokens, mask, response_length)
         found = read_in_steps(stand_in or model, tokens, mask, response_length)
     if not all(map(same_numbers, found, truth)):
@@ -310,9 +321,7 @@ def check_causal(
     model,  # of transformers
 ):
     "Raise ValueError unless what a model says at a token is the same whatever follows."
-    name = type(model).__name__
-    if model.config.is_encoder_decoder:
-        raise ValueError(f'{name} has an encoder and a decoder: take one that is a decoder alone')
+    trunk_of(model)  # refuses what has an encoder and a decoder
     with asking(model):
         tokens = plain_tokens(model, 4)[None]
         changed = tokens.clone()
@@ -320,8 +329,8 @@ def check_causal(
         logits = ask(model, input_ids=tokens).logits[:, :-1]
         same_logits = ask(model, input_ids=changed).logits[:, :-1]
     if not same_numbers(same_logits, logits):
-        raise ValueError(f'{name} looks at what follows a token, so it cannot write one after the '
-                         'other: take a causal language model')
+        raise ValueError(f'{type(model).__name__} looks at what follows a token, so it cannot '
+                         'write one after the other: take a causal language model')
 
 # %% ../../nbs/tools/reading.ipynb #44b8dd0d
 def check_output_layer(

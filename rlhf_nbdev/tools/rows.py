@@ -103,6 +103,7 @@ def csv_rows(
     "Rows by the names in the first line. Raises ValueError, which names the line, if malformed."
     first_line = re.split('[\r\n]', text.lstrip(), maxsplit=1)[0]
     delimiter = max(',\t;', key=first_line.count)
+    csv.field_size_limit(2**31 - 1)  # of a cell: any text has room
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
     rows, ragged = [], 0
     try:
