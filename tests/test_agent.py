@@ -295,3 +295,32 @@ def test_a_reward_model_comes_back_as_it_was(tmp_path):
     (tmp_path/'reward_head.safetensors').unlink()
     with pytest.raises(FileNotFoundError, match='missing'):
         RewardModel.from_pretrained(tmp_path)
+
+
+def test_an_agent_without_a_tokenizer_is_read_back_with_its_own_ends(tmp_path):
+    agent = Agent(decided_gpt2(eos=[5, 6], pad=9))
+    agent.save_pretrained(tmp_path)
+    again = Agent.from_pretrained(tmp_path)
+    assert (again.eos_token_ids, again.pad_token_id) == ([5, 6], 9)
+
+
+def test_a_temperature_in_the_generation_configuration_can_be_saved(tmp_path):
+    model = decided_gpt2()
+    model.generation_config.temperature = 0.6
+    Agent(model).save_pretrained(tmp_path)
+    assert Agent.from_pretrained(tmp_path).model.generation_config.do_sample
+
+
+def test_a_reference_with_dropout_on_is_read_without():
+    agent, ref_model = Agent(decided_gpt2()), decided_gpt2(dropout=0.5, seed=1)
+    rollout = agent.generate(*tiny_prompts(), 4)
+    rewards = [agent.compute_rewards(rollout, lambda tokens, mask: torch.zeros(6), each)
+               for each in (ref_model.eval(), ref_model.train())]
+    close(rewards[0].ref_logprobs, rewards[1].ref_logprobs)
+
+
+def test_weights_of_16_bits_are_warned_of():
+    model = decided_gpt2().bfloat16()
+    config = RLHFConfig(prompt_length=4, response_length=6)
+    with pytest.warns(UserWarning, match='round most steps of learning away'):
+        RLHFTrainer(Agent(model), copy.deepcopy(model), config)

@@ -160,3 +160,42 @@ def test_a_loader_without_a_whole_batch_is_refused():
     trainer = RLHFTrainer(Agent(decided_gpt2()), decided_gpt2(), STEERED)
     with pytest.raises(ValueError, match='no whole batch'):
         next(train.ppo_updates(trainer, DataLoader([1], 2, drop_last=True), None))
+
+
+LOOP = RLHFConfig(prompt_length=4, response_length=6, batch_size=6, minibatches=1, epochs=1,
+                  updates=1)
+
+
+def first_row(reward_model, batch=None, model=None):
+    model = model or decided_gpt2()
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), LOOP)
+    batches = [batch] if batch else DataLoader(prompt_items(), 6)
+    return next(iter(train.ppo_updates(trainer, batches, reward_model)))
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'vocab': 80}, 'the policy has 64 tokens, the reward model 80'),
+    ({'context': 8}, 'rows of 10 tokens exceed the context of 8')])
+def test_a_reward_model_that_cannot_read_what_is_written_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        first_row(RewardModel(decided_gpt2(**options)))
+
+
+@pytest.mark.parametrize('ids, mask', [
+    (torch.ones(6, 4), torch.ones(6, 4)),
+    (torch.ones(6, 4, dtype=torch.long), torch.ones(6, 3)),
+    (torch.ones(6, 0, dtype=torch.long), torch.ones(6, 0)),
+    (torch.ones(6, 4, dtype=torch.long), 2*torch.ones(6, 4)),
+    (torch.ones(6, 4, dtype=torch.long), torch.full((6, 4), 0.5))])
+def test_a_batch_that_holds_no_prompts_is_refused(ids, mask):
+    with pytest.raises(ValueError, match='input_ids'):
+        first_row(count_tokens, {'input_ids': ids, 'attention_mask': mask})
+
+
+@pytest.mark.parametrize('kind', [torch.bool, torch.float32, torch.uint8, torch.int32])
+def test_a_mask_of_any_kind_is_a_mask(kind):
+    batch = next(iter(DataLoader(prompt_items(), 6)))
+    mask = batch['attention_mask'].to(kind)
+    other = {'input_ids': batch['input_ids'].int(), 'attention_mask': mask}
+    rows = [first_row(count_tokens, each) for each in (batch, other)]
+    assert rows[0]['kl'] == rows[1]['kl'] and rows[0]['ppo/entropy'] == rows[1]['ppo/entropy']

@@ -14,7 +14,7 @@ from rlhf_nbdev.reward import LabelPairs, RatedSentences, ended_ids
 from rlhf_nbdev.run.stages import digest_model
 from rlhf_nbdev.sft import Demonstrations
 from rlhf_nbdev.tools.models import load_model
-from rlhf_nbdev.tools.tokens import decode_responses, encode, prefix_ids
+from rlhf_nbdev.tools.tokens import decode_ids, decode_responses, encode, prefix_ids
 from rlhf_nbdev.train import response_texts
 
 WORDS = ['<s>', '</s>', '<pad>', '▁this', '▁film', '▁is', '▁very', '▁good', '.']
@@ -119,6 +119,12 @@ def test_texts_are_cut_on_the_right_whatever_the_file_says(tmp_path):
     assert text.startswith(tokenizer.decode(opening))
 
 
+def test_a_tokenizer_of_one_s_own_that_cuts_on_the_left_is_not_asked_to_cut():
+    tokenizer, text = tiny_tokenizer(), 'A small film, and a good one.'
+    tokenizer.truncation_side = 'left'
+    assert text.startswith(tokenizer.decode(prompt_ids(tokenizer, [text], 3)[0]))
+
+
 def test_a_slow_tokenizer_is_refused(tmp_path):
     decided_gpt2().save_pretrained(tmp_path)
     words = {'A</w>': 0, 'film</w>': 1, '<unk>': 2}
@@ -150,6 +156,15 @@ def test_the_name_of_a_special_token_is_text_everywhere():
 def pd_table(text):
     import pandas as pd
     return pd.DataFrame({'text': [text], 'ratings': [[1, 2]]})
+
+
+def test_a_name_that_is_a_word_of_the_vocabulary_is_left_out():
+    tokenizer = llama_like()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(' ', 'removed')
+    ids = encode(tokenizer, ['▁this </s> ▁film'], return_offsets_mapping=True)
+    assert ids['input_ids'] == [[3, 4]]
+    assert ids['offset_mapping'] == [[(0, 5), (11, 16)]]
+    assert decode_ids(tokenizer, [3, 4, 1]) == decode_ids(tokenizer, [3, 4])
 
 
 # BOS
