@@ -399,6 +399,9 @@ class Prompts(Dataset):
         prompt_length: int,  # P; longer prompts are left out, and counted in `left_out`
     ):
         check_prompt_settings(tokenizer, 'train', prompt_length)
+        if isinstance(texts, str) or not all(map(is_text, texts)):
+            raise ValueError('prompts must be a list of texts')
+        texts = list(texts)
         if not texts:
             raise ValueError('there are no prompts: the list of texts is empty')
         whole = whole_prompt_ids(tokenizer, texts)

@@ -168,3 +168,13 @@ def test_what_was_scored_alike_or_worse_is_no_preference(names, scores, n):
     row = {'prompt': 'Q', 'chosen': ' a', 'rejected': ' b'} | dict(zip(names, scores))
     [found] = comparisons.comparisons_of([row], 'x')
     assert (found == comparisons.NO_PREFERENCE) == (n == 0)
+
+
+@pytest.mark.parametrize('write', [str, json.dumps])
+def test_conversations_that_went_through_csv_are_conversations(write):
+    question = {'role': 'user', 'content': 'Good?'}
+    sides = {side: write([question, {'role': 'assistant', 'content': text}])
+             for side, text in (('chosen', 'Yes.'), ('rejected', 'No.'))}
+    [found] = comparisons.comparisons_of([sides], 'x')
+    assert '[{' not in found['prompt'] + found['chosen'] + found['rejected']
+    assert 'Good?' in found['prompt'] and 'Yes.' in found['chosen'] and 'No.' in found['rejected']

@@ -463,3 +463,9 @@ def test_prompts_that_leave_nothing_are_refused(tokenizer):
         dataset.Prompts(tokenizer, [], 8)
     with pytest.raises(ValueError, match='at least 1 token'):
         dataset.Prompts(tokenizer, ['I left.'], 0)
+
+
+@pytest.mark.parametrize('texts', ['hello', [None], ['a', 3]])
+def test_prompts_that_are_no_list_of_texts_are_refused(texts, tokenizer):
+    with pytest.raises(ValueError, match='prompts must be a list of texts'):
+        dataset.Prompts(tokenizer, texts, 8)

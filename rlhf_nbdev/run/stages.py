@@ -79,6 +79,9 @@ def require_model(
     file: str,  # which such a folder must hold
 ):
     "Raises ValueError if there is no model in the folder."
+    if ':' in Path(folder).name and name == 'reward':
+        raise ValueError(f'reward {folder}: no such folder, and a function is named as '
+                         'module:function, such as my_module:my_function')
     if folder and not (Path(folder)/file).is_file():
         raise ValueError(f'{name} {folder}: no model there, {file} is missing')
 

@@ -26,6 +26,7 @@ from rlhf_nbdev.tools.rows import (
     dialogue,
     dialogue_prompt,
     find_column,
+    printed_messages,
     prompt_text,
     read_messages,
     require_column,
@@ -143,7 +144,7 @@ def chosen_and_rejected(
         better, worse = (as_number(row.get(name)) for name in scores)
         if better is not None and worse is not None and better <= worse:
             yield NO_PREFERENCE
-        elif isinstance(row.get('chosen'), list):
+        elif isinstance(printed_messages(row.get('chosen')), list):
             yield comparison_of_messages(row)
         else:
             yield comparison_of_texts(row)

@@ -8,10 +8,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/rows.html.md"""
 __all__ = ['COMPRESSIONS', 'UNPACK_ERRORS', 'DATA_SUFFIXES', 'NO_DATA', 'ROLES', 'unzip', 'unpack', 'decode_text',
            'shown_columns', 'csv_rows', 'columns_of', 'json_array', 'json_rows', 'name_labels', 'arrow_rows',
            'file_rows', 'data_suffix', 'data_files', 'left_out_in_words', 'require_some', 'load_rows', 'find_column',
-           'require_column', 'as_number', 'read_messages', 'dialogue', 'dialogue_prompt', 'prompt_text', 'row_prompt',
-           'answer_to']
+           'require_column', 'as_number', 'printed_messages', 'read_messages', 'dialogue', 'dialogue_prompt',
+           'prompt_text', 'row_prompt', 'answer_to']
 
 # %% ../../nbs/tools/rows.ipynb #a8371d6c
+import ast
 import bz2
 import codecs
 import csv
@@ -324,14 +325,30 @@ def as_number(
 # %% ../../nbs/tools/rows.ipynb #b7b1fdd8
 ROLES = {
     'user': 'Human', 'human': 'Human', 'prompter': 'Human',
-    'assistant': 'Assistant', 'gpt': 'Assistant', 'system': 'System',
+    'assistant': 'Assistant', 'gpt': 'Assistant', 'model': 'Assistant', 'chatgpt': 'Assistant',
+    'system': 'System', 'developer': 'System',
 }
+
+# %% ../../nbs/tools/rows.ipynb #d7709bb7
+def printed_messages(
+    value,  # of a cell
+):  # a list if the cell holds one as text; else the cell
+    "Messages that were written as text."
+    if not isinstance(value, str) or not re.match(r'\s*\[\s*\{', value):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return value
 
 # %% ../../nbs/tools/rows.ipynb #9b442095
 def read_messages(
     value,  # of a cell
 ) -> list[tuple[str, str]] | None:  # role and text of each; None if it is no conversation
-    "The messages of a conversation; roles are Human, Assistant and System."
+    "The messages of a conversation; roles are Human, Assistant and System; empty systems are none."
+    value = printed_messages(value)
     if not isinstance(value, list) or not value:
         return None
     messages = []
@@ -340,6 +357,8 @@ def read_messages(
             return None
         role = ROLES.get(str(item.get('role', item.get('from'))).lower())
         text = item.get('content', item.get('value'))
+        if role == 'System' and text in ('', None):
+            continue
         if role is None or not is_text(text) or not text.strip():
             return None
         messages.append((role, text.strip()))
@@ -380,7 +399,8 @@ def row_prompt(
 ) -> str | None:  # None if there is no text
     "The prompt of a row; to an `instruction` its `input` is added."
     prompt = prompt_text(row.get(column))
-    added = row.get('input') if column.strip().lower() == 'instruction' else None
+    about = find_column(list(row), ('input', 'context'))
+    added = row.get(about) if column.strip().lower() == 'instruction' else None
     if prompt is None or not is_text(added) or not added.strip():
         return prompt
     return f'{prompt}\n\n{added}'
