@@ -94,6 +94,22 @@ def test_a_pair_is_never_cut(tokenizer):
         assert ids[-1] == tokenizer.eos_token_id
 
 
+def test_a_prompt_keeps_its_tokens_though_its_answer_would_change_them(tokenizer):
+    whole = tokenizer('Great fun')
+    start, end = next(span for span in whole.encodings[0].offsets if span[1] - span[0] > 1)
+    prompt, response = 'Great fun'[:end - 1], 'Great fun'[end - 1:]
+    (ids, opening), = sft.Demonstrations(tokenizer, [(prompt, response)], 8, 30).rows
+    assert ids[:opening] == tokenizer(prompt)['input_ids'] != whole['input_ids'][:opening]
+    assert tokenizer.decode(ids[:-1]) == 'Great fun'
+
+
+def test_a_prompt_longer_than_ppo_shows_is_too_long(tokenizer):
+    n = len(tokenizer('Great fun')['input_ids'])
+    pair = ('Great fun', ' to the end!')
+    assert len(sft.Demonstrations(tokenizer, [pair], n, 30)) == 1
+    assert sft.Demonstrations(tokenizer, [pair], n - 1, 30).left_out['too long'] == 1
+
+
 def test_pairs_and_sentences_go_together(tokenizer):
     data = sft.Demonstrations(tokenizer, [('Great', ' fun'), SENTENCE], 3, 30)
     alone = sft.Demonstrations(tokenizer, [SENTENCE], 3, 30)
