@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/agent.html.md"""
 
 # %% auto #0
 __all__ = ['position_ids', 'score_tokens', 'token_logprobs', 'Agent', 'Rollout', 'check_request', 'read_newest', 'as_scores',
-           'rollout_texts', 'ask_reward', 'TextReward', 'reads_text', 'reward_scores', 'Rewards']
+           'rollout_texts', 'names_of_arguments', 'ask_reward', 'TextReward', 'reads_text', 'reward_scores', 'Rewards']
 
 # %% ../nbs/02_agent.ipynb #4ccbf6d7
 import inspect
@@ -31,7 +31,7 @@ from rlhf_nbdev.tools.models import (
 )
 from .tools.packing import draw
 from .tools.reading import ask, cache_of, check_model, score_responses, state_width
-from .tools.tokens import decode_ids, decode_responses
+from .tools.tokens import row_texts
 
 # %% ../nbs/02_agent.ipynb #2577a591
 def position_ids(
@@ -250,14 +250,18 @@ def rollout_texts(
     tokenizer,  # of the policy
 ) -> tuple[list[str], list[str]]:  # B prompts, B responses
     "What was asked and what was answered, without padding and special tokens."
-    R = rollout.response_mask.shape[1]
-    real = rollout.mask.bool()  # (B, T)
-    prompts, responses = [], []
-    for ids, on in zip(rollout.tokens, real):
-        prompts.append(ids[:-R][on[:-R]].tolist())
-        responses.append(ids[-R:][on[-R:]].tolist())
-    texts = [decode_ids(tokenizer, ids) for ids in prompts]
-    return texts, decode_responses(tokenizer, prompts, responses)
+    P = rollout.tokens.shape[1] - rollout.response_mask.shape[1]
+    return row_texts(tokenizer, rollout.tokens, rollout.mask, P)
+
+# %% ../nbs/02_agent.ipynb #d676e3a1
+def names_of_arguments(
+    function,  # any callable
+) -> set[str]:
+    "What its arguments are called; nothing is known of what is built in."
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return set()
 
 # %% ../nbs/02_agent.ipynb #5ff635c8
 def ask_reward(
@@ -266,15 +270,11 @@ def ask_reward(
     responses: list[str],
 ):  # what it gives
     "Call a reward: each list by its name if it has that name, else prompts first."
-    try:
-        names = set(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # of something built in
-        names = set()
-    told = {'prompts': prompts, 'responses': responses, 'completions': responses}
-    told = {name: texts for name, texts in told.items() if name in names}
-    if not {'responses', 'completions'} & told.keys():
+    names = names_of_arguments(function)
+    if not {'responses', 'completions'} & names:
         return function(prompts, responses)
-    return function(**told)
+    told = {'prompts': prompts, 'responses': responses, 'completions': responses}
+    return function(**{name: texts for name, texts in told.items() if name in names})
 
 # %% ../nbs/02_agent.ipynb #9a30eac2
 class TextReward:
@@ -296,11 +296,7 @@ def reads_text(
     reward,  # any callable
 ) -> bool:
     "Does it want text, going by the names of its arguments?"
-    try:
-        names = inspect.signature(reward).parameters
-    except (TypeError, ValueError):  # of something built in
-        return False
-    return bool({'responses', 'completions'} & set(names))
+    return bool({'responses', 'completions'} & names_of_arguments(reward))
 
 # %% ../nbs/02_agent.ipynb #cb8d1866
 @torch.no_grad()

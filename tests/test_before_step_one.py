@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from small_runs import SMALL, few_reviews
 from tiny import TEXTS, tiny_gpt2, tiny_tokenizer
 from warm import assert_refused, run
 
+from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.dataset import Prompts
 from rlhf_nbdev.ppo import RLHFConfig
 from rlhf_nbdev.reward import LabelPairs, RatedSentences, RewardModel
@@ -41,11 +43,19 @@ def refused_at_once(result, message, folder):
 
 # contexts
 
+def test_a_model_that_drifts_step_by_step_is_refused_before_step_one():
+    config = RLHFConfig(prompt_length=8, response_length=24)
+    agent = Agent(ARCHITECTURES['Nemotron-H']())
+    found = SimpleNamespace(base=agent, tokenizer=None)
+    with pytest.raises(ValueError, match='NemotronHForCausalLM says something else'):
+        inputs.try_steps(RunConfig(device='cpu'), config, found)
+
+
 def test_a_context_shorter_than_prompt_and_response_is_refused(tmp_path):
     model = save_model(tmp_path/'model', context=12)
     result = run(*SMALL, '--model', model, '--out', tmp_path/'run')
-    refused_at_once(result, 'prompt_length 8 + response_length 6 exceed the context of 12',
-                    tmp_path/'run')
+    message = 'prompt_length 8 + response_length 6 = 14 tokens exceed the context of 12'
+    refused_at_once(result, message, tmp_path/'run')
 
 
 def test_a_context_of_just_prompt_and_response_leaves_long_sentences_out(tmp_path):

@@ -8,8 +8,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/inputs.html.md"""
 __all__ = ['require_writable', 'weight_bytes', 'require_disk', 'step_memory', 'room_in_memory', 'require_memory',
            'import_module_of', 'import_function', 'FunctionReward', 'scale_function', 'distinct_texts', 'say_found',
            'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'find_judge', 'RunInputs',
-           'find_teachers', 'require_context', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward',
-           'first_line', 'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
+           'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward', 'first_line',
+           'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
 
 # %% ../../nbs/run/inputs.ipynb #b8e19b44
 import importlib
@@ -33,7 +33,7 @@ from torch.utils.data import Dataset, default_collate
 from ..agent import Agent, as_scores, ask_reward
 from ..dataset import IMDBDataset, Prompts, load_reviews, read_prompts
 from ..evaluate import Judge
-from ..ppo import RLHFConfig
+from ..ppo import RLHFConfig, check_lengths
 from rlhf_nbdev.reward import (
     LabelPairs,
     PreferenceDataset,
@@ -58,7 +58,7 @@ from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
 from ..tools.models import context_length, load_model
 from ..tools.rows import left_out_in_words
-from ..tools.tokens import decode_ids, decode_responses
+from ..tools.tokens import row_texts
 from ..train import prompt_batches, sample_responses
 
 # %% ../../nbs/run/inputs.ipynb #6bcc43e4
@@ -189,22 +189,9 @@ class FunctionReward:
         tokens: torch.Tensor,  # (B, T)
         mask: torch.Tensor,  # (B, T)
     ) -> torch.Tensor:  # (B,)
-        scores = as_scores(self.ask(*self.texts(tokens, mask)), tokens)
+        texts = row_texts(self.tokenizer, tokens, mask, self.prompt_length)
+        scores = as_scores(self.ask(*texts), tokens)
         return (scores - self.mean.to(scores.device))/self.std.to(scores.device)
-
-# %% ../../nbs/run/inputs.ipynb #d1131061
-@patch
-def texts(self: FunctionReward,
-    tokens: torch.Tensor,  # (B, T)
-    mask: torch.Tensor,  # (B, T)
-) -> tuple[list[str], list[str]]:  # prompts, responses
-    "What the tokens say; a response keeps the space before its first word."
-    P, prompts, responses = self.prompt_length, [], []
-    for row, real in zip(tokens.cpu(), mask.cpu().bool()):
-        prompts.append(row[:P][real[:P]].tolist())
-        responses.append(row[P:][real[P:]].tolist())
-    texts = [decode_ids(self.tokenizer, prompt) for prompt in prompts]
-    return texts, decode_responses(self.tokenizer, prompts, responses)
 
 # %% ../../nbs/run/inputs.ipynb #c95c4586
 @patch
@@ -403,18 +390,6 @@ def find_teachers(
         if run.prompts:
             inputs.reviews = review_prompts(inputs.tokenizer, run, config)
 
-# %% ../../nbs/run/inputs.ipynb #78f1cdb2
-def require_context(
-    model,  # a causal language model
-    config: RLHFConfig,
-):
-    "Raises ValueError if prompt and response do not fit into what the model can read."
-    context = context_length(model)
-    P, R = config.prompt_length, config.response_length
-    if context and P + R > context:
-        raise ValueError(f'prompt_length {P} + response_length {R} exceed the context of {context} '
-                         'tokens: lower one of them')
-
 # %% ../../nbs/run/inputs.ipynb #33ead084
 @torch.no_grad()
 def try_response(
@@ -516,7 +491,7 @@ def try_steps(
     "The longest text of every step, and one response with its score. Raises ValueError."
     model, tokenizer = inputs.base.model, inputs.tokenizer
     policy = Agent(read_fine_tuned(run, tokenizer)) if run.sft else inputs.base
-    require_context(policy.model, config)
+    check_lengths(policy.model, policy.model, config)
     reward = find_reward(run, config, policy.model, tokenizer)
     try:
         try_response(policy, inputs.data['train'], config, reward)
@@ -563,7 +538,6 @@ def load_inputs(
 ) -> RunInputs:
     "All that a run reads, tried. Raises ValueError, FileNotFoundError, whatever cannot work."
     base_model, tokenizer = load_model(run.model)
-    require_context(base_model, config)
     require_memory(base_model, config, room_in_memory(run.device))
     if not begun:
         require_room(run, config, base_model)

@@ -174,6 +174,8 @@ def agrees(
     "Whether a way of reading gives each row the states that it has alone."
     try:
         return same_numbers(states_of(trunk, tokens, mask), truth)
+    except torch.OutOfMemoryError:
+        raise
     except Exception:  # a model that cannot be read like this says so in its own way
         return False
 
