@@ -1,0 +1,97 @@
+"""Answers to the exercises: the wrong ones are told what is wrong, no right one is refused.
+
+They stand in `tests/answers`, one file a lesson, written by readers who had not seen the checks."""
+import importlib
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rlhf_nbdev.tools.exercises import Check, Question
+
+FILES = sorted((Path(__file__).parent/'answers').glob('*.py'))
+LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback']
+SHARE_CAUGHT = 0.9  # of the wrong answers, told what is wrong
+
+
+def lesson_names(lesson):
+    "What a reader of this lesson has at hand."
+    names = {'torch': torch, 'F': F, 'nn': torch.nn, 'np': np, 'pd': pd, 'math': math}
+    for module in LESSONS[:LESSONS.index(lesson) + 1]:
+        exported = importlib.import_module(f'rlhf_nbdev.{module}')
+        names |= {name: getattr(exported, name) for name in exported.__all__}
+    return names
+
+
+def answers():
+    "Each answer: lesson, kind, name of the check, words, code."
+    for path in FILES:
+        blocks = re.split(r'^# %% ', path.read_text(encoding='utf-8'), flags=re.M)[1:]
+        for block in blocks:
+            first, code = block.split('\n', 1)
+            kind, check, words = re.fullmatch(r'(wrong|right) (\w+)(?:: (.+))?', first).groups()
+            yield path.stem, kind, check, words, code
+
+
+def checks(lesson):
+    "The checks of a lesson, by name."
+    module = importlib.import_module(f'rlhf_nbdev.exercises.{lesson}')
+    return {name: value for name, value in vars(module).items()
+            if isinstance(value, (Check, Question))}
+
+
+def verdict(lesson, check, code):
+    "What a check says of the last thing that an answer's code defines."
+    names = lesson_names(lesson)
+    before = dict(names)
+    exec(compile(code, f'<answer to {check}>', 'exec'), names)
+    defined = [name for name in names if names[name] is not before.get(name) and name[:2] != '__']
+    answer = names[defined[-1]]
+    values = answer if isinstance(answer, tuple) else (answer,)
+    return checks(lesson)[check].verdict(*values)
+
+
+ANSWERS = list(answers())
+RIGHT = [answer for answer in ANSWERS if answer[1] == 'right']
+WRONG = [answer for answer in ANSWERS if answer[1] == 'wrong']
+
+
+@pytest.mark.parametrize('lesson, kind, check, words, code', RIGHT,
+                         ids=[f'{lesson}-{check}-{i}' for i, (lesson, _, check, _, _)
+                              in enumerate(RIGHT)])
+def test_a_right_answer_is_not_refused(lesson, kind, check, words, code):
+    assert verdict(lesson, check, code) is None
+
+
+def every_check():
+    return [(path.stem, name, check) for path in FILES for name, check in checks(path.stem).items()]
+
+
+@pytest.mark.parametrize('lesson, name, check', every_check(), ids=lambda value: str(value)[:40])
+def test_each_check_is_tried_and_knows_its_stub(lesson, name, check):
+    of_this_check = [answer[1] for answer in ANSWERS if answer[0] == lesson and answer[2] == name]
+    assert of_this_check.count('wrong') >= 8 and of_this_check.count('right') >= 3
+    assert check.success
+    if isinstance(check, Check):
+        assert check.verdict(...) == 'there is no function yet'
+        assert check.verdict(lambda *arguments: None) == 'nothing is returned yet'
+    else:
+        assert 'dots' in check.verdict(...)
+
+
+def test_wrong_answers_are_caught_and_told_what_is_wrong():
+    assert len(WRONG) >= 250
+    missed, untold = [], []
+    for lesson, _, check, words, code in WRONG:
+        said = verdict(lesson, check, code)
+        if said is None:
+            missed.append((check, words, code))
+        elif words.lower() not in said.lower():
+            untold.append((check, words, said))
+    share = 1 - len(missed + untold)/len(WRONG)
+    assert share >= SHARE_CAUGHT, f'{share:.0%}; passed: {missed}; not named: {untold}'
