@@ -1,101 +1,114 @@
-"""\"Run All\" goes on past every exercise that is not done, in every notebook.
+"""Every exercise of the course has its parts, and "Run All" goes on past each that is not done.
 
-A stub's cell is run as it stands, with what it needs: the notebook's imports, what it exports, and
-the cells of the exercise before it."""
-import ast
+A stub's cell is run with the notebook, so what it says stands in the stored output."""
+import importlib
+import json
 import re
-from contextlib import suppress
-from tempfile import TemporaryDirectory
 
-import matplotlib
-import pandas as pd
 import pytest
-import torch
-from lesson_cells import NOTEBOOKS, code_cells, run_cell
-from tiny import TEXTS, tiny_tokenizer
+from lesson_cells import NOTEBOOKS
 
-from rlhf_nbdev.tools.exercises import attempt
+from rlhf_nbdev.tools.exercises import Check, Question
 
-PANELS = ('Labeler(', 'my_panel.jsonl')  # what else the tests leave out: a person is needed
-WITH_STUBS = [str(path.relative_to(NOTEBOOKS)) for path in sorted(NOTEBOOKS.rglob('*.ipynb'))
-              if 'eval: false' in path.read_text(encoding='utf-8')
-              and '.ipynb_checkpoints' not in path.parts]
+LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback']
+NEEDS_A_PERSON = ('Labeler(', 'interact', 'my_panel.jsonl')  # what the tests may leave out
+PATHS = [path for path in sorted(NOTEBOOKS.rglob('*.ipynb')) if 'exercises/' not in str(path)]
+EXERCISE = re.compile(r'^### Exercise \d.*: .+ \([★☆]{3}, \d+ minutes\)|'
+                      r'^## Exercise: .+ \([★☆]{3}, \d+ minutes\)')
+
+
+def cells_of(path):
+    return json.loads(path.read_text(encoding='utf-8'))['cells']
+
+
+def exercises():
+    "For each exercise: where it is, and its cells up to the next heading."
+    for path in PATHS:
+        title, cells = None, []
+        for cell in cells_of(path):
+            source = ''.join(cell['source'])
+            if cell['cell_type'] == 'markdown' and re.match(r'#+ ', source):
+                if title:
+                    yield f'{path.stem}: {title}', cells
+                title, cells = None, []
+                if re.match(r'#+ Exercise \d|#+ Exercise:', source.split('\n')[0]):
+                    title = source.split('\n')[0]
+            if title:
+                cells.append(cell)
+        if title:
+            yield f'{path.stem}: {title}', cells
+
+
+ALL = list(exercises())
+
+
+def sources(cells, kind):
+    return [''.join(cell['source']) for cell in cells if cell['cell_type'] == kind]
 
 
 def is_stub(source):
-    return 'eval: false' in source and not any(word in source for word in PANELS)
+    return '...' in source and re.search(r'^(check|ask)_\w+\(', source, re.M)
 
 
-def top_level_calls(source):
-    "Names of what a cell calls on lines of their own."
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            yield node.value.func.id
+def is_solution(cell):
+    return '"Solution"' in ''.join(cell['source'])
 
 
-def only_defines(source):
-    "Is the cell imports and definitions, and nothing else?"
-    kinds = ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef
-    return all(isinstance(node, kinds) for node in ast.parse(source).body)
+@pytest.mark.parametrize('title, cells', ALL, ids=[title for title, _ in ALL])
+def test_an_exercise_has_its_parts(title, cells):
+    assert EXERCISE.match(title.split(': ', 1)[1]), 'difficulty and minutes'
+    assert any('<summary>Hint</summary>' in text for text in sources(cells, 'markdown'))
+    assert any(is_stub(source) for source in sources(cells, 'code'))
+    solutions = [cell for cell in cells if cell['cell_type'] == 'code' and is_solution(cell)]
+    assert solutions
+    for cell in solutions:
+        assert 'code-fold: true' in ''.join(cell['source'])
+        assert cell['metadata']['jupyter']['source_hidden']
 
 
-@pytest.mark.parametrize('notebook', WITH_STUBS)
-def test_what_the_tests_leave_out_is_a_stub_or_a_panel(notebook):
-    stubs = [source for _, source in code_cells(notebook) if is_stub(source)]
-    for source in stubs:
-        assert set(top_level_calls(source)) == {'attempt'}, f'a bare call ends "Run All": {source}'
-        assert '...' in source, f'"Run All" runs this, the tests do not: {source}'
+@pytest.mark.parametrize('title, cells', ALL, ids=[title for title, _ in ALL])
+def test_a_stub_is_told_so_and_the_notebook_goes_on(title, cells):
+    for cell in cells:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] == 'code' and is_stub(source):
+            assert 'eval: false' not in source
+            said = ''.join(text for output in cell['outputs'] for text in output.get('text', []))
+            assert re.match(r'Not done yet: (nothing is returned|put your answer)', said), said
 
 
-def names_of(notebook):
-    "What a notebook imports and exports, and small things in place of the lesson's large ones."
-    third = torch.full((3,), 1/3)
-    names = {'__name__': 'lesson', 'tokenizer': tiny_tokenizer(), 'lengths': [1, 2],
-             'train': pd.DataFrame({'text': TEXTS}), 'temp': TemporaryDirectory(),
-             'rewards': torch.zeros(1, 4), 'values': torch.zeros(1, 4),
-             'policy': third, 'ref': third, 'agent': None}
-    for cell_id, source in code_cells(notebook):
-        if only_defines(source) or re.match(r'#\|\s*exports?\b', source):
-            run_cell(cell_id, source, names)
-    return names
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
+def test_what_the_tests_leave_out_needs_a_person(path):
+    for source in sources(cells_of(path), 'code'):
+        if re.search(r'^#\|\s*eval: false', source, re.M):
+            assert any(word in source for word in NEEDS_A_PERSON), source
 
 
-@pytest.mark.parametrize('notebook', WITH_STUBS)
-def test_a_stub_says_that_it_is_not_done(notebook, capsys):
-    matplotlib.use('Agg')
-    names = names_of(notebook)
-    cells = list(code_cells(notebook))
-    begins = next((i for i, (_, source) in enumerate(cells) if 'import attempt' in source), None)
-    for cell_id, source in cells[begins or len(cells):]:
-        is_solution = 'summary: "Solution"' in source
-        is_solution = 'source_hidden' in source or '"Solution"' in source
-        if is_stub(source):
-            capsys.readouterr()
-            run_cell(cell_id, source, names)
-            said = capsys.readouterr()
-            assert re.fullmatch(r'(Not done yet: \S.*\n)+', said.out), said.out + said.err
-            assert said.err == ''
-        elif not is_solution and 'test_fail' not in source:
-            with suppress(Exception):  # it needs the lesson; what the stub needs will be missed
-                run_cell(cell_id, source, names)
+@pytest.mark.parametrize('lesson', LESSONS)
+def test_every_check_is_asked_in_its_lesson_and_its_solution_is_right(lesson):
+    path, = NOTEBOOKS.glob(f'0?_{lesson.replace("ppo", "loss").replace("feedback", "*feedback")}*')
+    text = '\n'.join(sources(cells_of(path), 'code'))
+    module = importlib.import_module(f'rlhf_nbdev.exercises.{lesson}')
+    names = [name for name, value in vars(module).items() if isinstance(value, (Check, Question))]
+    assert len(names) >= 3
+    for name in names:
+        assert re.search(rf'^{name}\(', text, re.M), f'{name} is never asked'
+        assert f'{name}.assert_right(' in text, f'{name} has no solution'
 
 
-def test_an_attempt_goes_on_and_says_why(capsys):
-    def check(f):
-        if f(2) != 4:  # an assert in a test has more to say than its message
-            raise AssertionError('the square of 2 is 4')
-
-    attempt(check, lambda x: x + 1)
-    assert capsys.readouterr().out == 'Not done yet: the square of 2 is 4\n'
-    attempt(check, lambda x: x[0])
-    said = capsys.readouterr()
-    assert said.out == 'Not done yet: it ended in an error.\n' and 'TypeError' in said.err
-    attempt(check, lambda x: x*x)
-    assert capsys.readouterr() == ('', '')
+def test_a_check_prints_and_goes_on(capsys):
+    check = Check(lambda x: 2*x, {'it is not doubled': (3,)}, success='twice as much')
+    check(lambda x: x + 1)
+    check(lambda x: x[0])
+    check(lambda x: x + x)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first == ('Not done yet: it is not doubled. With x = 3.: 4. comes out, '
+                     'and 6. is right.')
+    assert second.startswith('Not done yet: it ends in TypeError')
+    assert third == 'Right: twice as much.'
 
 
 def test_an_interrupt_is_no_answer():
-    def interrupted():
+    def interrupted(x):
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        attempt(interrupted)
+        Check(lambda x: x, {'': (1,)})(interrupted)

@@ -158,10 +158,28 @@ def test_sft_and_demonstrations_are_one_too_many(files):
 
 # a reward of one's own
 
-def test_a_function_is_the_reward_and_its_run_can_be_taken_up(files):
-    result = run_well(*SMALL, '--reward', 'mine:many_vowels', '--out', files/'run')
-    assert 'step two: left out, scores come from mine:many_vowels' in result.stdout
-    assert 'standard deviation' in result.stdout
+@pytest.fixture(scope='module')
+def rewarded_by_vowels(few_reviews, tmp_path_factory):
+    "A run whose reward is a function, and what it said."
+    folder = tmp_path_factory.mktemp('vowels')
+    (folder/'mine.py').write_text(REWARD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = run_well(*SMALL, '--reward', 'mine:many_vowels', '--out', folder/'run')
+    return folder/'run', result.stdout
+
+
+@pytest.fixture
+def by_vowels(rewarded_by_vowels, files):
+    "A copy of that run beside the function."
+    return shutil.copytree(rewarded_by_vowels[0], files/'run')
+
+
+def test_a_function_is_the_reward_and_its_run_can_be_taken_up(files, by_vowels,
+                                                             rewarded_by_vowels):
+    said = rewarded_by_vowels[1]
+    assert 'step two: left out, scores come from mine:many_vowels' in said
+    assert 'standard deviation' in said
     summary = summary_of(files/'run')
     assert summary['reward']['source'] == 'function'
     assert summary['reward']['std'] > 0 and summary['reward']['mean'] > 0
@@ -197,15 +215,13 @@ def test_a_function_that_cannot_do_is_refused_before_step_one(reward, message, f
     assert 'fine-tuning' not in result.stderr and not (files/'run').exists()
 
 
-def test_a_run_is_not_taken_up_with_another_function(files):
-    run_well(*SMALL, '--reward', 'mine:many_vowels', '--out', files/'run')
+def test_a_run_is_not_taken_up_with_another_function(files, by_vowels):
     (files/'mine.py').write_text(REWARD.replace('aeiou', 'aeiouy'))
     assert_refused(run('--resume', files/'run', '--updates', '3'),
                    'the source of mine:many_vowels are not those that this run began with')
 
 
-def test_a_run_whose_function_is_gone_says_so(files):
-    run_well(*SMALL, '--reward', 'mine:many_vowels', '--out', files/'run')
+def test_a_run_whose_function_is_gone_says_so(files, by_vowels):
     (files/'mine.py').unlink()
     shutil.rmtree(files/'__pycache__', ignore_errors=True)
     assert_refused(run('--resume', files/'run', '--updates', '3'), 'there is no module mine')
@@ -255,13 +271,12 @@ def test_what_cannot_be_asked_of_a_complete_run(options, message, finished):
     assert all(after[path] == content for path, content in before.items())
 
 
-def test_more_before_the_first_update_is_as_if_asked_for_at_once(few_reviews, tmp_path):
+def test_more_before_the_first_update_is_as_if_asked_for_at_once(complete, tmp_path):
     run_well(*SMALL, '--updates', '3', '--out', tmp_path/'at_once')
-    run_well(*SMALL, '--out', tmp_path/'run')
-    shutil.copytree(tmp_path/'run', tmp_path/'begun')
+    shutil.copytree(complete, tmp_path/'begun')
     for name in ('summary.json', 'checkpoint.safetensors', 'metrics.jsonl'):
         os.remove(tmp_path/'begun'/name)
-    settings = json.loads((tmp_path/'run'/'config.json').read_text())
+    settings = json.loads((complete/'config.json').read_text())
     (tmp_path/'begun'/'config.json').write_text(json.dumps({'rlhf': settings['rlhf']}))
     run_well('--resume', tmp_path/'begun', '--updates', '3')
     assert metrics(tmp_path/'begun') == metrics(tmp_path/'at_once')

@@ -24,7 +24,7 @@ from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.train import ppo_updates
 
 V, P, MOST = 24, 4, 6
-fuzz = settings(max_examples=40, derandomize=True, database=None, deadline=None)
+fuzz = settings(max_examples=16, derandomize=True, database=None, deadline=None)
 response_lengths = st.lists(st.integers(1, MOST), min_size=2, max_size=7)  # tokens, for each row
 seeds = st.integers(0, 2**31 - 1)
 
