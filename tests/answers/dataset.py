@@ -120,6 +120,26 @@ def my_moved_padding(ids, mask, pad_id):
     return torch.tensor([[pad_id]*int((m == 0).sum()) + row[m == 1].tolist()
                          for row, m in zip(ids, mask)])
 
+# %% wrong check_moved_padding: take the real tokens out
+def my_moved_padding(ids, mask, pad_id):
+    rows = [pad_left(row.tolist(), len(row), pad_id) for row in ids]
+    return torch.stack([row for row, _ in rows]), torch.stack([m for _, m in rows])
+
+# %% wrong check_moved_padding: no 0 in its mask
+def my_moved_padding(ids, mask, pad_id):
+    rows = []
+    for row, n in zip(ids.tolist(), mask.argmin(1).tolist()):
+        rows.append(pad_left(row[:n], len(row), pad_id))
+    return torch.stack([row for row, _ in rows]), torch.stack([m for _, m in rows])
+
+# %% wrong check_moved_padding: a row may be padding alone
+def my_moved_padding(ids, mask, pad_id):
+    moved, moved_mask = torch.full_like(ids, pad_id), torch.zeros_like(mask)
+    for b, n in enumerate(mask.sum(1).tolist()):
+        moved[b, -n:] = ids[b, :n]
+        moved_mask[b, -n:] = 1
+    return moved, moved_mask
+
 # %% wrong check_moved_padding: nothing is returned
 def my_moved_padding(ids, mask, pad_id):
     ...
@@ -314,6 +334,10 @@ def my_in_validation(text):
 # %% right check_in_validation
 def my_in_validation(text):
     return shuffle_key(text)[-4:] < '199a'
+
+# %% right check_in_validation
+def my_in_validation(text):
+    return int(shuffle_key(text)[:10], 16)/16**10 < 0.1*10_000/12_867
 
 # %% right check_in_validation
 def my_in_validation(text):
