@@ -324,6 +324,11 @@ def my_in_validation(text):
 def my_in_validation(text):
     return len(clean_text(text)) % 10 == 0
 
+# %% wrong check_in_validation: beginning
+def my_in_validation(text):
+    import zlib
+    return zlib.crc32(clean_text(text)[:20].encode()) % 10 == 0
+
 # %% wrong check_in_validation: nothing remembered
 remembered = []
 
