@@ -101,8 +101,8 @@ def test_a_check_prints_and_goes_on(capsys):
     check(lambda x: x[0])
     check(lambda x: x + x)
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first == ('Not done yet: it is not doubled. With x = 3.: 4. comes out, '
-                     'and 6. is right.')
+    assert first == ('Not done yet: it is not doubled. With x = 3: 4 comes out, '
+                     'and 6 is right.')
     assert second.startswith('Not done yet: it ends in TypeError')
     assert third == 'Right: twice as much.'
 

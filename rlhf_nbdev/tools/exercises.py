@@ -141,7 +141,10 @@ def in_words(value):
     if tensor is not None and tensor.numel() > 12:
         return f'numbers of shape {tuple(tensor.shape)}'
     if tensor is not None:
-        text = np.array2string(tensor.numpy(), precision=4, separator=', ', suppress_small=True)
+        numbers = tensor.numpy()
+        if np.isfinite(numbers).all() and (numbers == numbers.round()).all():
+            numbers = numbers.astype(int)
+        text = np.array2string(numbers, precision=4, separator=', ', suppress_small=True)
         return ' '.join(text.split())
     text = repr(value)
     return text if len(text) <= 160 else text[:160] + '…'
@@ -236,15 +239,14 @@ def outcomes(self: Check, version):
 @patch
 def named_mistake(self: Check, got, wrong):
     "The listed mistake that does what the answer does, or None."
-    in_wrong_cases = None
+    closest, most = None, 0
     for meaning, version in self.mistakes.items():
-        outcomes = self.outcomes(version)
-        same = [one.same_as(other) for one, other in zip(got, outcomes)]
+        same = [one.same_as(other) for one, other in zip(got, self.outcomes(version))]
         if all(same):
             return meaning
-        if in_wrong_cases is None and all(same[i] for i in wrong):
-            in_wrong_cases = meaning
-    return in_wrong_cases
+        if all(same[i] for i in wrong) and sum(same) > most:
+            closest, most = meaning, sum(same)
+    return closest
 
 # %% ../../nbs/tools/exercises.ipynb #1be506fb
 @patch
