@@ -387,3 +387,118 @@ def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
     gain = advantages*r
     limit = advantages + eps*advantages.abs()
     return -torch.minimum(gain, limit).mean()
+
+# %% wrong ask_quiet_dials: went the way it should
+answer = ([0.4, 1.3, 1.3], [-2, 1, 1])
+
+# %% wrong ask_quiet_dials: mean ratio
+answer = ([0.5, 0.5, 1.5], [1, 1, -2])
+
+# %% wrong check_process_weights: padding included
+def my_weights(masks):
+    total = sum(m.numel() for m in masks)
+    return [len(masks)*m.sum()/total for m in masks]
+
+# %% wrong check_process_weights: whole numbers
+def my_weights(masks):
+    counts = [int(m.sum()) for m in masks]
+    return [c*len(masks)//sum(counts) for c in counts]
+
+# %% wrong check_process_weights: nothing divides it
+def my_weights(masks):
+    return [m.double().mean() for m in masks]
+
+# %% wrong check_process_weights: number of rows
+def my_weights(masks):
+    total = sum(m.sum() for m in masks)
+    return [m.shape[0]*m.sum()/total for m in masks]
+
+# %% right check_process_weights
+def my_weights(masks):
+    weights = {}
+    total = sum(int(m.long().sum()) for m in masks)
+    for k, m in enumerate(masks):
+        weights[k] = m.long().sum().item()*len(masks)/total
+    return tuple(weights.values())
+
+# %% wrong check_early_stop: the step is taken all the same
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    steps, stop = 0, False
+    for _ in range(epochs):
+        for rows in minibatches:
+            kl = approx_kl(rows)
+            stop = kl > max_kl or math.isnan(kl)
+            step(rows)
+            steps += 1
+            if stop:
+                break
+        if stop:
+            break
+    return steps
+
+# %% wrong check_early_stop: at the very beginning
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    if not approx_kl(minibatches[0]) <= max_kl:
+        return 0
+    for _ in range(epochs):
+        for rows in minibatches:
+            step(rows)
+    return epochs*len(minibatches)
+
+# %% wrong check_early_stop: one epoch only
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    steps = 0
+    for _ in range(epochs):
+        for rows in minibatches:
+            if not approx_kl(rows) <= max_kl:
+                break
+            step(rows)
+            steps += 1
+        return steps
+
+# %% wrong check_early_stop: begins anew
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    for _ in range(epochs):
+        steps = 0
+        for rows in minibatches:
+            if not approx_kl(rows) <= max_kl:
+                return steps
+            step(rows)
+            steps += 1
+    return steps
+
+# %% wrong check_response_loss: product with a 0
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    r = ((logprobs - old_logprobs).exp()*mask).prod(1)**(1/mask.sum(1))
+    return torch.max(-r*advantages, -r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_response_loss: of the whole batch
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    r = (((logprobs - old_logprobs)*mask).sum(1)/mask.sum()).exp()
+    return torch.max(-r*advantages, -r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_response_loss: the shapes are
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    n = mask.sum(1, keepdim=True)
+    r = (((logprobs - old_logprobs)*mask).sum(1, keepdim=True)/n).exp()
+    return torch.max(-r*advantages, -r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_response_loss: logarithm of the ratio is clipped
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    log_r = ((logprobs - old_logprobs)*mask).sum(1)/mask.sum(1)
+    return torch.max(-log_r.exp()*advantages, -log_r.clamp(-eps, eps).exp()*advantages).mean()
+
+# %% wrong check_response_loss: one ratio for the whole batch
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    r = masked_mean(logprobs - old_logprobs, mask).exp()
+    return torch.max(-r*advantages, -r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% right check_response_loss
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    losses = []
+    for b, n in enumerate(mask.sum(1).long().tolist()):
+        r = torch.prod(torch.exp(logprobs[b, :n])/torch.exp(old_logprobs[b, :n]))**(1/n)
+        best = 1 + eps if advantages[b] > 0 else -(1 - eps)
+        sign = 1.0 if advantages[b] > 0 else -1.0
+        losses.append(-advantages[b].abs()*torch.clamp(sign*r, max=best))
+    return sum(losses)/len(losses)
