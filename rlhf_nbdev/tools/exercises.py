@@ -199,6 +199,7 @@ class Check:
     ):
         self.right, self.mistakes, self.use = right, mistakes or {}, use
         self.gradients, self.success = gradients, success
+        self.expected = None  # outcomes of the right version, once they were asked for
         names = inspect.signature(right).parameters
         self.cases = []  # (what a wrong result shows, name -> argument)
         for meaning, case in cases.items():
@@ -219,21 +220,12 @@ class Check:
 
 # %% ../../nbs/tools/exercises.ipynb #57257b48
 @patch
-def outcomes(self: Check, version):
-    "What a version does in every case; None where it returned nothing at all."
-    returned = []
-
-    def watched(*arguments):
-        returned.append(version(*arguments))
-        return returned[-1]
-
+def outcomes(self: Check, version, cases=None):
+    "What a version does in all cases, or in some."
     def run(*arguments):
-        return self.use(watched, *arguments)
+        return self.use(version, *arguments)
 
-    found = [outcome_of(run, arguments, self.gradients) for _, arguments in self.cases]
-    if returned and all(value is None or value is ... for value in returned):
-        return None
-    return found
+    return [outcome_of(run, arguments, self.gradients) for _, arguments in cases or self.cases]
 
 # %% ../../nbs/tools/exercises.ipynb #a31d579d
 @patch
@@ -241,6 +233,9 @@ def named_mistake(self: Check, got, wrong):
     "The listed mistake that does what the answer does, or None."
     closest, most = None, 0
     for meaning, version in self.mistakes.items():
+        first, = self.outcomes(version, self.cases[wrong[0]:wrong[0] + 1])
+        if not first.same_as(got[wrong[0]]):
+            continue
         same = [one.same_as(other) for one, other in zip(got, self.outcomes(version))]
         if all(same):
             return meaning
@@ -254,14 +249,21 @@ def verdict(self: Check, answer):
     "What is wrong with an answer, in one sentence; None where nothing is."
     if not callable(answer):
         return 'there is no function yet'
-    got = self.outcomes(answer)
-    if got is None:
+    returned = []
+
+    def watched(*arguments):
+        returned.append(answer(*arguments))
+        return returned[-1]
+
+    got = self.outcomes(watched)
+    if returned and all(value is None or value is ... for value in returned):
         return 'nothing is returned yet'
-    expected = self.outcomes(self.right)
-    wrong = [i for i in range(len(got)) if not got[i].same_as(expected[i])]
+    if self.expected is None:
+        self.expected = self.outcomes(self.right)
+    wrong = [i for i in range(len(got)) if not got[i].same_as(self.expected[i])]
     if not wrong:
         return None
-    return self.named_mistake(got, wrong) or self.first_difference(got, expected, wrong)
+    return self.named_mistake(got, wrong) or self.first_difference(got, self.expected, wrong)
 
 # %% ../../nbs/tools/exercises.ipynb #d4dbc266
 @patch
