@@ -1,8 +1,14 @@
 """Answers to the exercises: the wrong ones are told what is wrong, no right one is refused.
 
 They stand in `tests/answers`, one file a lesson, written by readers who had not seen the checks."""
+import collections
+import copy
+import functools
+import hashlib
 import importlib
+import itertools
 import math
+import random
 import re
 from pathlib import Path
 
@@ -21,7 +27,9 @@ SHARE_CAUGHT = 0.9  # of the wrong answers, told what is wrong
 
 def lesson_names(lesson):
     "What a reader of this lesson has at hand."
-    names = {'torch': torch, 'F': F, 'nn': torch.nn, 'np': np, 'pd': pd, 'math': math}
+    names = {'torch': torch, 'F': F, 'nn': torch.nn, 'np': np, 'pd': pd}
+    for module in (collections, copy, functools, hashlib, itertools, math, random, re):
+        names[module.__name__] = module
     for module in LESSONS[:LESSONS.index(lesson) + 1]:
         exported = importlib.import_module(f'rlhf_nbdev.{module}')
         names |= {name: getattr(exported, name) for name in exported.__all__}
