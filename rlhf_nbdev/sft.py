@@ -6,10 +6,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
 # %% auto #0
 __all__ = ['PROMPT_NAMES', 'RESPONSE_NAMES', 'tidy_sentence', 'sentence_letters', 'is_held_out', 'load_sentences',
-           'openings_and_wholes', 'Demonstrations', 'pair_of_columns', 'pair_of_conversation', 'text_to_cut',
-           'pick_demonstrations', 'read_demonstrations', 'trim_padding', 'sft_loss', 'sft_batch_loss', 'held_out_loss',
+           'openings_and_wholes', 'Demonstrations', 'trim_padding', 'sft_loss', 'sft_batch_loss', 'held_out_loss',
            'linear_decay', 'warmup_then_linear', 'sft_step', 'sft_check', 'newest_is_lowest', 'copy_weights',
-           'out_of_patience', 'sft_batches', 'train_sft']
+           'out_of_patience', 'sft_batches', 'train_sft', 'pair_of_columns', 'pair_of_conversation', 'text_to_cut',
+           'pick_demonstrations', 'read_demonstrations']
 
 # %% ../nbs/03_sft.ipynb #4f6bac88
 import hashlib
@@ -135,90 +135,6 @@ class Demonstrations(Dataset):
         tokens, mask = pad_left(ids, self.length, self.pad)
         response_mask = mask*(mask.cumsum(0) > prompt)  # real tokens behind the opening
         return {'tokens': tokens, 'mask': mask, 'response_mask': response_mask}
-
-# %% ../nbs/03_sft.ipynb #63b8eb94
-PROMPT_NAMES = ('prompt', 'question', 'instruction', 'query')
-RESPONSE_NAMES = ('completion', 'response', 'answer', 'output')
-
-# %% ../nbs/03_sft.ipynb #ca89e253
-def pair_of_columns(
-    row: dict,
-    prompt: str,  # the column of prompts
-    response: str,  # the column of responses
-) -> tuple[str, str] | None:  # None if there is no text for both
-    "A demonstration from two columns; a response that would run into its prompt gets a space."
-    asked, answer = row_prompt(row, prompt), row.get(response)
-    messages = read_messages(answer)
-    if messages and [role for role, _ in messages] == ['Assistant']:
-        answer = messages[0][1]
-    if asked is None or not is_text(answer) or not answer.strip():
-        return None
-    return asked, answer_to(asked, answer)
-
-# %% ../nbs/03_sft.ipynb #3a801e49
-def pair_of_conversation(
-    row: dict,
-    column: str,  # where the list of messages is
-) -> tuple[str, str] | None:  # None if it does not end with an answer
-    "All but the last message as the prompt, the last one as the response."
-    messages = read_messages(row.get(column))
-    if not messages or len(messages) < 2 or messages[-1][0] != 'Assistant':
-        return None
-    prompt = dialogue_prompt(messages[:-1])
-    return prompt, answer_to(prompt, messages[-1][1])
-
-# %% ../nbs/03_sft.ipynb #5e946ac6
-def text_to_cut(
-    row: dict,
-    column: str,  # where the text is
-) -> tuple[str, str] | None:  # an empty prompt and the text; None if there is no text
-    "A text of which `Demonstrations` cuts an opening."
-    text = row.get(column)
-    return ('', text) if is_text(text) and text.strip() else None
-
-# %% ../nbs/03_sft.ipynb #68f77f09
-def pick_demonstrations(
-    columns: list[str],  # of a file
-    path: str | Path,  # for the message
-    prompt_column: str = '',  # '': one of the usual names
-    response_column: str = '',
-) -> tuple[Callable, str]:  # row -> pair or None; what a row must have
-    "How to make demonstrations of a file's rows. Raises ValueError, which names its columns."
-    def find(asked, names):
-        return require_column(columns, asked, path) if asked else find_column(columns, names)
-
-    prompt = find(prompt_column, PROMPT_NAMES)
-    response = find(response_column, RESPONSE_NAMES)
-    if prompt and response:
-        pair = partial(pair_of_columns, prompt=prompt, response=response)
-        return pair, f'text under {prompt} and {response}'
-    if not (prompt_column or response_column):
-        conversation = find_column(columns, ('messages', 'conversations', 'conversation'))
-        if conversation:
-            pair = partial(pair_of_conversation, column=conversation)
-            return pair, f'conversation under {conversation} that ends with an answer'
-        text = find_column(columns, ('text',))
-        if text:
-            return partial(text_to_cut, column=text), f'text under {text}'
-    raise ValueError(
-        f'{path}: found the columns {shown_columns(columns)}; prompt and completion, '
-        'question and answer, instruction and output, messages, or text are needed')
-
-# %% ../nbs/03_sft.ipynb #621c5a9d
-def read_demonstrations(
-    path: str | Path,  # a file of rows, or a folder; see `load_rows`
-    prompt_column: str = '',  # '': one of the usual names
-    response_column: str = '',
-) -> tuple[list[tuple[str, str]], dict]:  # for `Demonstrations`; rows left out, by reason
-    """Pairs of prompt and response; of a text to be cut the prompt is empty.
-
-    Raises FileNotFoundError and ValueError."""
-    rows, left_out = load_rows(path)
-    pair_of, needed = pick_demonstrations(columns_of(rows), path, prompt_column, response_column)
-    pairs = [pair for pair in map(pair_of, rows) if pair is not None]
-    left_out = left_out | {f'no {needed}': len(rows) - len(pairs)}
-    require_some(pairs, left_out, path, 'demonstration')
-    return pairs, left_out
 
 # %% ../nbs/03_sft.ipynb #6d639efa
 def trim_padding(
@@ -384,3 +300,87 @@ def train_sft(
             break
     model.load_state_dict(best)
     return history
+
+# %% ../nbs/03_sft.ipynb #63b8eb94
+PROMPT_NAMES = ('prompt', 'question', 'instruction', 'query')
+RESPONSE_NAMES = ('completion', 'response', 'answer', 'output')
+
+# %% ../nbs/03_sft.ipynb #ca89e253
+def pair_of_columns(
+    row: dict,
+    prompt: str,  # the column of prompts
+    response: str,  # the column of responses
+) -> tuple[str, str] | None:  # None if there is no text for both
+    "A demonstration from two columns; a response that would run into its prompt gets a space."
+    asked, answer = row_prompt(row, prompt), row.get(response)
+    messages = read_messages(answer)
+    if messages and [role for role, _ in messages] == ['Assistant']:
+        answer = messages[0][1]
+    if asked is None or not is_text(answer) or not answer.strip():
+        return None
+    return asked, answer_to(asked, answer)
+
+# %% ../nbs/03_sft.ipynb #3a801e49
+def pair_of_conversation(
+    row: dict,
+    column: str,  # where the list of messages is
+) -> tuple[str, str] | None:  # None if it does not end with an answer
+    "All but the last message as the prompt, the last one as the response."
+    messages = read_messages(row.get(column))
+    if not messages or len(messages) < 2 or messages[-1][0] != 'Assistant':
+        return None
+    prompt = dialogue_prompt(messages[:-1])
+    return prompt, answer_to(prompt, messages[-1][1])
+
+# %% ../nbs/03_sft.ipynb #5e946ac6
+def text_to_cut(
+    row: dict,
+    column: str,  # where the text is
+) -> tuple[str, str] | None:  # an empty prompt and the text; None if there is no text
+    "A text of which `Demonstrations` cuts an opening."
+    text = row.get(column)
+    return ('', text) if is_text(text) and text.strip() else None
+
+# %% ../nbs/03_sft.ipynb #68f77f09
+def pick_demonstrations(
+    columns: list[str],  # of a file
+    path: str | Path,  # for the message
+    prompt_column: str = '',  # '': one of the usual names
+    response_column: str = '',
+) -> tuple[Callable, str]:  # row -> pair or None; what a row must have
+    "How to make demonstrations of a file's rows. Raises ValueError, which names its columns."
+    def find(asked, names):
+        return require_column(columns, asked, path) if asked else find_column(columns, names)
+
+    prompt = find(prompt_column, PROMPT_NAMES)
+    response = find(response_column, RESPONSE_NAMES)
+    if prompt and response:
+        pair = partial(pair_of_columns, prompt=prompt, response=response)
+        return pair, f'text under {prompt} and {response}'
+    if not (prompt_column or response_column):
+        conversation = find_column(columns, ('messages', 'conversations', 'conversation'))
+        if conversation:
+            pair = partial(pair_of_conversation, column=conversation)
+            return pair, f'conversation under {conversation} that ends with an answer'
+        text = find_column(columns, ('text',))
+        if text:
+            return partial(text_to_cut, column=text), f'text under {text}'
+    raise ValueError(
+        f'{path}: found the columns {shown_columns(columns)}; prompt and completion, '
+        'question and answer, instruction and output, messages, or text are needed')
+
+# %% ../nbs/03_sft.ipynb #621c5a9d
+def read_demonstrations(
+    path: str | Path,  # a file of rows, or a folder; see `load_rows`
+    prompt_column: str = '',  # '': one of the usual names
+    response_column: str = '',
+) -> tuple[list[tuple[str, str]], dict]:  # for `Demonstrations`; rows left out, by reason
+    """Pairs of prompt and response; of a text to be cut the prompt is empty.
+
+    Raises FileNotFoundError and ValueError."""
+    rows, left_out = load_rows(path)
+    pair_of, needed = pick_demonstrations(columns_of(rows), path, prompt_column, response_column)
+    pairs = [pair for pair in map(pair_of, rows) if pair is not None]
+    left_out = left_out | {f'no {needed}': len(rows) - len(pairs)}
+    require_some(pairs, left_out, path, 'demonstration')
+    return pairs, left_out
