@@ -534,3 +534,65 @@ def my_rankings_loss(scores, ranks, prompts):
             losses.append(F.binary_cross_entropy_with_logits(
                 (r[i] - r[j])[keep], shares[i, j][keep]))
     return torch.stack(losses).mean()
+
+# %% wrong check_length_share: longer text comes second
+def my_length_share(scores, ratings, lengths, near):
+    won = n = 0
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            if abs(ratings[i] - ratings[j]) <= near and lengths[i] > lengths[j]:
+                n += 1
+                won += 1.0 if scores[i] > scores[j] else 0.5 if scores[i] == scores[j] else 0.0
+    return won/n if n else 0.5
+
+# %% wrong check_length_share: between −1 and 1
+def my_length_share(scores, ratings, lengths, near):
+    i, j = torch.triu_indices(len(scores), len(scores), 1)
+    counted = ((ratings[i] - ratings[j]).abs() <= near) & (lengths[i] != lengths[j])
+    if not counted.any():
+        return 0.5
+    return torch.sign((scores[i] - scores[j])*(lengths[i] - lengths[j]))[counted].mean()
+
+# %% wrong check_text_ends: wrong way round
+def my_text_ends(scores, texts):
+    following = F.pad(texts[:, 1:], (0, 1))
+    return scores[(texts > 0) & (texts != following)].flip(0)
+
+# %% wrong check_text_ends: last text of each row is missed
+def my_text_ends(scores, texts):
+    found = []
+    for row, numbers in zip(scores, texts):
+        for k in range(1, int(numbers.max())):
+            found.append(row[numbers == k][-1])
+    return torch.stack(found)
+
+# %% wrong check_calibration_error: in no group
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    p, right = torch.sigmoid(gap), 0.5 + 0.5*gap.sign()
+    edges = torch.linspace(0.5, 1, bins + 1)
+    total = 0.0
+    for k in range(bins):
+        inside = (p >= edges[k]) & ((p < edges[k + 1]) | (k == bins - 1))
+        if inside.any():
+            total += inside.float().mean()*(p[inside].mean() - right[inside].mean()).abs()
+    return total
+
+# %% wrong check_rankings_loss: all have one rank makes it nan
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        if len(r) > 1:
+            losses.append(-F.logsigmoid(r[:, None] - r)[k[:, None] < k].mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: mean is taken of the gaps
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        better = k[:, None] < k
+        if better.any():
+            losses.append(-F.logsigmoid((r[:, None] - r)[better].mean()))
+    return torch.stack(losses).mean()
