@@ -61,7 +61,7 @@ def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     scores = sentence_scores.gather(1, sentence.clamp(min=0))
     return (scores*ends - beta*kl_k3(logprobs, ref_logprobs)).masked_fill(sentence < 0, 0)
 
-# %% wrong check_sentence_rewards: compared with the first
+# %% wrong check_sentence_rewards: behind its last column
 def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     ends = sentence != torch.roll(sentence, -1, dims=1)
     scores = sentence_scores.gather(1, sentence.clamp(min=0))
@@ -434,3 +434,132 @@ def my_kl_loss(logprobs, ref_logprobs, mask):
         ratio = torch.exp((lp - lp.detach())[on.bool()].sum())
         losses.append(ratio*(lp - ref)[on.bool()].sum())
     return losses
+
+# %% wrong check_sentence_rewards: IndexError
+def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
+    rewards = -beta*(logprobs-ref_logprobs)
+    for b in range(sentence.shape[0]):
+        for s in range(sentence_scores.shape[1]):
+            idx = (sentence[b]==s).nonzero()[-1]
+            rewards[b, idx] += sentence_scores[b, s]
+    return rewards*(sentence>=0)
+
+# %% wrong check_sentence_rewards: last column
+def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
+    rewards = -beta*(logprobs-ref_logprobs)
+    mask = sentence >= 0
+    ends = mask & (torch.diff(sentence, dim=1, append=sentence[:, -1:]) != 0)
+    rewards = rewards + sentence_scores.gather(1, sentence.clamp(min=0))*ends
+    return rewards*mask
+
+# %% wrong check_sentence_rewards: mean of all tokens
+def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
+    ends = sentence != F.pad(sentence[:, 1:], (0,1), value=-1)
+    return (sentence_scores.gather(1, sentence.clamp(min=0))*ends - beta*masked_mean(logprobs-ref_logprobs, sentence>=0))*(sentence>=0)
+
+# %% wrong check_joint_loss: means of the loss
+def my_loss(logprobs, values, rewards, mask, gamma, lam):
+    A, R = compute_advantage_and_return(rewards, values.detach(), mask, gamma, lam)
+    A = whiten(A, mask)
+    return -(A*logprobs).mean() + 0.5*((values-R)**2).mean()
+
+# %% wrong check_joint_loss: summed in the policy
+def my_loss(logprobs, values, rewards, mask, gamma, lam):
+    A, R = compute_advantage_and_return(rewards, values.detach(), mask, gamma, lam)
+    A = whiten(A, mask)
+    return -(A*logprobs*mask).sum() + 0.5*masked_mean((values-R)**2, mask)
+
+# %% wrong check_joint_loss: both parts
+def my_loss(logprobs, values, rewards, mask, gamma, lam):
+    A, R = compute_advantage_and_return(rewards, values.detach(), mask, gamma, lam)
+    A = whiten(A, mask)
+    return masked_mean(A*logprobs, mask) - 0.5*masked_mean((values-R)**2, mask)
+
+# %% wrong check_joint_loss: two numbers
+def my_loss(logprobs, values, rewards, mask, gamma, lam):
+    A, R = compute_advantage_and_return(rewards, values, mask, gamma, lam)
+    A = whiten(A.detach(), mask)
+    return -masked_mean(A*logprobs, mask) , masked_mean((values-R.detach())**2, mask)/2
+
+# %% wrong check_short_sighted_gae: power 1
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards*mask, values*mask
+    deltas = rewards + gamma*F.pad(values[:,1:],(0,1)) - values
+    out = torch.zeros_like(deltas)
+    for t in range(deltas.shape[1]):
+        for l in range(steps):
+            if t + l < deltas.shape[1]:
+                out[:, t] += gamma*lam**l*deltas[:, t+l]
+    return out
+
+# %% wrong check_short_sighted_gae: blocks
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    adv = torch.zeros_like(rewards)
+    run = torch.zeros(len(rewards))
+    rewards, values = rewards*mask, values*mask
+    deltas = rewards + gamma*F.pad(values[:,1:],(0,1)) - values
+    R = rewards.shape[1]
+    for i, t in enumerate(reversed(range(R))):
+        if i % steps == 0: run = torch.zeros(len(rewards))
+        run = deltas[:, t] + gamma*lam*run
+        adv[:, t] = run
+    return adv
+
+# %% wrong check_short_sighted_gae: not used at all
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards*mask, values*mask
+    deltas = rewards + F.pad(values[:,1:],(0,1)) - values
+    out = torch.zeros_like(deltas)
+    for l in range(min(steps, deltas.shape[1])):
+        out += lam**l*F.pad(deltas[:, l:], (0, l))
+    return out
+
+# %% wrong check_short_sighted_gae: mask does
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    B, R = rewards.shape
+    out = torch.zeros(B, R)
+    for b in range(B):
+        n_tok = int(mask[b].sum())
+        for t in range(n_tok):
+            L = min(steps, R - t)
+            for n in range(1, L+1):
+                w = (1-lam)*lam**(n-1) if n < L else lam**(n-1)
+                g = sum(gamma**k*rewards[b,t+k] for k in range(n))
+                v = values[b,t+n] if t+n < R else 0
+                out[b,t] += w*(g + gamma**n*v - values[b,t])
+    return out
+
+# %% wrong check_kl_loss: comes after it
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k1 = ((logprobs - ref_logprobs)*mask).detach()
+    return (k1.cumsum(1)*logprobs*mask).sum(1)
+
+# %% wrong check_kl_loss: not detached
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k1 = ((logprobs - ref_logprobs)*mask)
+    to_go = k1.flip(1).cumsum(1).flip(1)
+    return (to_go*logprobs*mask).sum(1)
+
+# %% wrong check_kl_loss: probabilities stand
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k1 = ((logprobs - ref_logprobs)*mask).detach()
+    to_go = k1.flip(1).cumsum(1).flip(1)
+    return (to_go*logprobs.exp()*mask).sum(1)
+
+# %% wrong check_kl_loss: multiplied by probabilities
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    return F.kl_div(ref_logprobs, logprobs, log_target=True, reduction='none').sum(1)
+
+# %% right check_short_sighted_gae
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards*mask, values*mask
+    out = torch.zeros_like(rewards)
+    R = rewards.shape[1]
+    V = F.pad(values, (0, R+steps))
+    r = F.pad(rewards, (0, R+steps))
+    for t in range(R):
+        for n in range(1, steps+1):
+            w = (1-lam)*lam**(n-1) if n < steps else lam**(n-1)
+            ret = sum(gamma**k*r[:, t+k] for k in range(n))
+            out[:, t] += w*(ret + gamma**n*V[:, t+n] - V[:, t])
+    return out*mask
