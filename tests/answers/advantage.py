@@ -455,7 +455,9 @@ def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
 # %% wrong check_sentence_rewards: mean of all tokens
 def my_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     ends = sentence != F.pad(sentence[:, 1:], (0,1), value=-1)
-    return (sentence_scores.gather(1, sentence.clamp(min=0))*ends - beta*masked_mean(logprobs-ref_logprobs, sentence>=0))*(sentence>=0)
+    scores = sentence_scores.gather(1, sentence.clamp(min=0))
+    penalty = beta*masked_mean(logprobs-ref_logprobs, sentence>=0)
+    return (scores*ends - penalty)*(sentence>=0)
 
 # %% wrong check_joint_loss: means of the loss
 def my_loss(logprobs, values, rewards, mask, gamma, lam):
@@ -500,7 +502,8 @@ def my_gae(rewards, values, mask, gamma, lam, steps):
     deltas = rewards + gamma*F.pad(values[:,1:],(0,1)) - values
     R = rewards.shape[1]
     for i, t in enumerate(reversed(range(R))):
-        if i % steps == 0: run = torch.zeros(len(rewards))
+        if i % steps == 0:
+            run = torch.zeros(len(rewards))
         run = deltas[:, t] + gamma*lam*run
         adv[:, t] = run
     return adv
