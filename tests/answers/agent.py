@@ -74,6 +74,23 @@ def my_response_logprob(logits, tokens, on, temperature):
     dists = F.log_softmax(logits[:, -R - 1:-1]/temperature, -1)
     return dists.gather(-1, tokens[:, -R:, None])[..., 0].sum(1)
 
+# %% wrong check_response_logprob: mean loss
+def my_response_logprob(logits, tokens, on, temperature):
+    losses = F.cross_entropy(
+        (logits[:, :-1]/temperature).transpose(1, 2), tokens[:, 1:], reduction='none')
+    return (losses*on[:, 1:]).sum(1)/on[:, 1:].sum(1)
+
+# %% wrong check_response_logprob: mean over the whole row
+def my_response_logprob(logits, tokens, on, temperature):
+    dists = F.log_softmax(logits[:, :-1]/temperature, -1)
+    return (dists.gather(-1, tokens[:, 1:, None])[..., 0]*on[:, 1:]).mean(1)
+
+# %% wrong check_response_logprob: one number
+def my_response_logprob(logits, tokens, on, temperature):
+    dists = F.log_softmax(logits[:, :-1]/temperature, -1)
+    logprobs = dists.gather(-1, tokens[:, 1:, None])[..., 0]
+    return logprobs[on[:, 1:].bool()].sum()
+
 # %% right check_response_logprob
 def my_response_logprob(logits, tokens, on, temperature):
     losses = F.cross_entropy(
@@ -181,6 +198,21 @@ def my_saved_rollout(tokens, P, eos, pad):
     last = torch.where(response == eos, place, -1).amax(1, keepdim=True)
     last = torch.where(last < 0, response.shape[1], last)
     mask = torch.cat([prompt, place <= last], 1).long()
+    return mask, position_ids(mask)
+
+# %% wrong check_saved_rollout: argmax
+def my_saved_rollout(tokens, P, eos, pad):
+    begun = (tokens[:, :P] != pad).cumsum(1) > 0
+    response = tokens[:, P:]
+    length = (response == eos).long().argmax(1) + 1
+    mask = torch.cat([begun, torch.arange(response.shape[1]) < length[:, None]], 1).long()
+    return mask, position_ids(mask)
+
+# %% wrong check_saved_rollout: the model read it
+def my_saved_rollout(tokens, P, eos, pad):
+    begun = ((tokens[:, :P] != pad).cumsum(1) > 0) & (tokens[:, :P] != eos)
+    is_eos = (tokens[:, P:] == eos).long()
+    mask = torch.cat([begun, is_eos.cumsum(1) - is_eos == 0], 1).long()
     return mask, position_ids(mask)
 
 # %% right check_saved_rollout
@@ -328,6 +360,26 @@ def my_moved_reference(ref_model, policy, share):
         new.lerp_(old, 1 - share)
     return moved
 
+# %% wrong check_moved_reference: shallow copy
+import copy
+
+
+def my_moved_reference(ref_model, policy, share):
+    moved = copy.copy(ref_model)
+    with torch.no_grad():
+        for old, new in zip(moved.parameters(), policy.parameters()):
+            old.lerp_(new, share)
+    moved.eval()
+    for p in moved.parameters():
+        p.requires_grad_(False)
+    return moved
+
+# %% wrong check_moved_reference: no model
+def my_moved_reference(ref_model, policy, share):
+    new = policy.state_dict()
+    return {name: (1 - share)*old + share*new[name]
+            for name, old in ref_model.state_dict().items()}
+
 # %% right check_moved_reference
 import copy
 
@@ -455,6 +507,32 @@ def my_nucleus_logprobs(logits, tokens, p, temperature):
     drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
     return (logits/temperature).masked_fill(drop, -torch.inf).log_softmax(-1)
 
+# %% wrong check_nucleus_logprobs: a second time
+def my_nucleus_logprobs(logits, tokens, p, temperature):
+    logits = logits/temperature
+    probs, order = logits.softmax(-1).sort(-1, descending=True)
+    drop = (probs.cumsum(-1) - probs >= p).gather(-1, order)
+    dists = logits.masked_fill(drop, -torch.inf).log_softmax(-1)
+    return dists.gather(-1, tokens[..., None]).squeeze(-1)
+
+# %% wrong check_nucleus_logprobs: what is certain
+def my_nucleus_logprobs(logits, tokens, p, temperature):
+    logits = logits/temperature
+    probs, order = logits.softmax(-1).sort(-1, descending=True)
+    drop_sorted = probs.cumsum(-1) - probs >= p
+    drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
+    dists = logits.masked_fill(drop, -torch.inf).log_softmax(-1).masked_fill(drop, 0.0)
+    return dists.gather(-1, tokens[..., None]).squeeze(-1)
+
+# %% wrong check_nucleus_logprobs: changed in place
+def my_nucleus_logprobs(logits, tokens, p, temperature):
+    logits /= temperature
+    probs, order = logits.softmax(-1).sort(-1, descending=True)
+    drop_sorted = probs.cumsum(-1) - probs >= p
+    drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
+    dists = logits.masked_fill(drop, -torch.inf).log_softmax(-1)
+    return dists.gather(-1, tokens[..., None]).squeeze(-1)
+
 # %% right check_nucleus_logprobs
 def my_nucleus_logprobs(logits, tokens, p, temperature):
     probs, order = (logits/temperature).softmax(-1).sort(-1, descending=True)
@@ -490,3 +568,11 @@ def my_nucleus_logprobs(logits, tokens, p, temperature):
                        else -math.inf)
         rows.append(row)
     return rows
+
+# %% right check_nucleus_logprobs
+def my_nucleus_logprobs(logits, tokens, p, temperature):
+    logits = logits/temperature
+    probs, order = logits.softmax(-1).sort(-1)
+    drop = torch.zeros_like(probs).bool().scatter(-1, order, probs.cumsum(-1) <= 1 - p)
+    dists = torch.distributions.Categorical(logits=logits.masked_fill(drop, -torch.inf))
+    return dists.log_prob(tokens)
