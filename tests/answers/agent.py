@@ -507,7 +507,7 @@ def my_nucleus_logprobs(logits, tokens, p, temperature):
     drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
     return (logits/temperature).masked_fill(drop, -torch.inf).log_softmax(-1)
 
-# %% wrong check_nucleus_logprobs: a second time
+# %% wrong check_nucleus_logprobs: second time
 def my_nucleus_logprobs(logits, tokens, p, temperature):
     logits = logits/temperature
     probs, order = logits.softmax(-1).sort(-1, descending=True)
