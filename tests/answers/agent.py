@@ -91,6 +91,12 @@ def my_response_logprob(logits, tokens, on, temperature):
     logprobs = dists.gather(-1, tokens[:, 1:, None])[..., 0]
     return logprobs[on[:, 1:].bool()].sum()
 
+# %% wrong check_response_logprob: at the same end
+def my_response_logprob(logits, tokens, on, temperature):
+    dists = F.log_softmax(logits[:, :-1]/temperature, -1)
+    logprobs = dists.gather(-1, tokens[:, :-1, None])[..., 0]
+    return (logprobs*on[:, :-1]).sum(1)
+
 # %% right check_response_logprob
 def my_response_logprob(logits, tokens, on, temperature):
     losses = F.cross_entropy(
@@ -213,6 +219,11 @@ def my_saved_rollout(tokens, P, eos, pad):
     begun = ((tokens[:, :P] != pad).cumsum(1) > 0) & (tokens[:, :P] != eos)
     is_eos = (tokens[:, P:] == eos).long()
     mask = torch.cat([begun, is_eos.cumsum(1) - is_eos == 0], 1).long()
+    return mask, position_ids(mask)
+
+# %% wrong check_saved_rollout: every EOS counts
+def my_saved_rollout(tokens, P, eos, pad):
+    mask = ((tokens != pad) | (tokens == eos)).long()
     return mask, position_ids(mask)
 
 # %% right check_saved_rollout
@@ -380,6 +391,24 @@ def my_moved_reference(ref_model, policy, share):
     return {name: (1 - share)*old + share*new[name]
             for name, old in ref_model.state_dict().items()}
 
+# %% wrong check_moved_reference: changed in place
+def my_moved_reference(ref_model, policy, share):
+    moved = policy
+    with torch.no_grad():
+        for new, old in zip(moved.parameters(), ref_model.parameters()):
+            new.lerp_(old, 1 - share)
+    return moved.requires_grad_(False).eval()
+
+# %% right check_moved_reference
+def my_moved_reference(ref_model, policy, share):
+    import copy
+
+    from torch.nn.utils import parameters_to_vector, vector_to_parameters
+    moved = copy.deepcopy(policy).requires_grad_(False).eval()
+    old, new = (parameters_to_vector(m.parameters()).detach() for m in (ref_model, policy))
+    vector_to_parameters((1 - share)*old + share*new, moved.parameters())
+    return moved
+
 # %% right check_moved_reference
 import copy
 
@@ -532,6 +561,14 @@ def my_nucleus_logprobs(logits, tokens, p, temperature):
     drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
     dists = logits.masked_fill(drop, -torch.inf).log_softmax(-1)
     return dists.gather(-1, tokens[..., None]).squeeze(-1)
+
+# %% wrong check_nucleus_logprobs: with logits, −inf stays
+def my_nucleus_logprobs(logits, tokens, p, temperature):
+    probs, order = (logits/temperature).softmax(-1).sort(-1, descending=True)
+    drop_sorted = probs.cumsum(-1) - probs >= p
+    drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
+    kept = (logits/temperature).softmax(-1).masked_fill(drop, 0.0)
+    return torch.distributions.Categorical(probs=kept).log_prob(tokens)
 
 # %% right check_nucleus_logprobs
 def my_nucleus_logprobs(logits, tokens, p, temperature):
