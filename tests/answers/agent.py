@@ -97,6 +97,12 @@ def my_response_logprob(logits, tokens, on, temperature):
     logprobs = dists.gather(-1, tokens[:, :-1, None])[..., 0]
     return (logprobs*on[:, :-1]).sum(1)
 
+# %% wrong check_response_logprob: overflow
+def my_response_logprob(logits, tokens, on, temperature):
+    dists = logits/temperature - (logits/temperature).exp().sum(-1, keepdim=True).log()
+    logprobs = dists[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
+    return (logprobs*on[:, 1:]).sum(1)
+
 # %% right check_response_logprob
 def my_response_logprob(logits, tokens, on, temperature):
     losses = F.cross_entropy(
@@ -569,6 +575,24 @@ def my_nucleus_logprobs(logits, tokens, p, temperature):
     drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
     kept = (logits/temperature).softmax(-1).masked_fill(drop, 0.0)
     return torch.distributions.Categorical(probs=kept).log_prob(tokens)
+
+# %% wrong check_nucleus_logprobs: p is an argument
+def my_nucleus_logprobs(logits, tokens, p, temperature, top_p=0.9):
+    logits = logits/temperature
+    probs, order = logits.softmax(-1).sort(-1, descending=True)
+    drop_sorted = probs.cumsum(-1) - probs >= top_p
+    drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
+    dists = logits.masked_fill(drop, -torch.inf).log_softmax(-1)
+    return dists.gather(-1, tokens[..., None]).squeeze(-1)
+
+# %% wrong check_nucleus_logprobs: −inf is lost
+def my_nucleus_logprobs(logits, tokens, p, temperature):
+    probs, order = (logits/temperature).softmax(-1).sort(-1, descending=True)
+    drop_sorted = probs.cumsum(-1) - probs >= p
+    drop = torch.zeros_like(drop_sorted).scatter(-1, order, drop_sorted)
+    kept = (logits/temperature).softmax(-1)*~drop
+    kept = kept/kept.sum(-1, keepdim=True)
+    return (kept.gather(-1, tokens[..., None]).squeeze(-1) + 1e-12).log()
 
 # %% right check_nucleus_logprobs
 def my_nucleus_logprobs(logits, tokens, p, temperature):
