@@ -291,6 +291,8 @@ def first_difference(self: Check, got, expected, wrong):
         return f'{error_in_words(got[i].error)}. The case: {meaning}. With {example}'
     if got[i].changed:
         return f'`{got[i].changed[0]}` is changed in place, and whoever called still needs it'
+    if isinstance(got[i].result, str) and not isinstance(expected[i].result, str):
+        return f'{got[i].result}. The case: {meaning}'
     if agree(got[i].result, expected[i].result):
         return gradient_in_words(got[i].gradients, expected[i].gradients)
     everywhere = common_difference([(got[j].result, expected[j].result) for j in wrong])
