@@ -12,17 +12,17 @@ __all__ = ['CHAT_MISTAKES', 'check_chat_row', 'GRADIENT_MISTAKES', 'check_loss_g
            'question_ends_learnt', 'pad_on_the_right', 'mask_by_value', 'labels_by_value', 'both_by_value',
            'labels_by_membership', 'without_padding', 'read_only_answers', 'padding_read', 'padding_learnt',
            'shifted_labels', 'hidden_by', 'zeros_on_padding', 'shifted_to_the_right', 'eos_not_read', 'zeros_and_ones',
-           'three_results', 'as_dict', 'wrong_order', 'plain_loss_gradient', 'AutogradIsOff', 'without_autograd',
-           'by_autograd', 'answers_in_logits', 'ragged_answers', 'gradient_pieces', 'gradient_of', 'gradient_then',
-           'own_token', 'mask_not_shifted', 'mask_not_shifted_without_last', 'tokens_not_shifted', 'token_before',
-           'with_softmax', 'naive_softmax', 'all_but_last', 'count_without_last', 'one_entry', 'row_by_row',
-           'row_by_row_clamped', 'softmax_slope', 'plain_packed_row', 'on_texts', 'random_lengths', 'packed_pieces',
-           'packed_with', 'off_by_one_texts', 'texts_by_length', 'all_at_slot_0', 'as_bias', 'positions_and_bias',
-           'without_unused_slots', 'CountingModel', 'weighted_accumulate', 'n_learnt', 'n_all', 'plain_accumulate',
-           'loss_and_gradients', 'microbatches_of', 'random_microbatches', 'accumulate_by', 'nan_of_nothing',
-           'nan_of_means', 'all_at_once', 'not_cleared', 'cleared_in_the_loop', 'last_part_only',
-           'only_the_loss_divided', 'first_part_only', 'step_after_each', 'no_backward', 'cleared_without_backward',
-           'running_share', 'returns', 'without_mask']
+           'three_results', 'as_dict', 'wrong_order', 'cut_to_length', 'plain_loss_gradient', 'AutogradIsOff',
+           'without_autograd', 'by_autograd', 'answers_in_logits', 'ragged_answers', 'gradient_pieces', 'gradient_of',
+           'gradient_then', 'own_token', 'mask_not_shifted', 'mask_not_shifted_without_last', 'tokens_not_shifted',
+           'token_before', 'with_softmax', 'naive_softmax', 'all_but_last', 'count_without_last', 'one_entry',
+           'row_by_row', 'row_by_row_clamped', 'softmax_slope', 'plain_packed_row', 'on_texts', 'random_lengths',
+           'packed_pieces', 'packed_with', 'off_by_one_texts', 'texts_by_length', 'all_at_slot_0', 'as_bias',
+           'positions_and_bias', 'without_unused_slots', 'as_long_as_the_first', 'one_slot_late', 'CountingModel',
+           'weighted_accumulate', 'n_learnt', 'n_all', 'plain_accumulate', 'loss_and_gradients', 'microbatches_of',
+           'random_microbatches', 'accumulate_by', 'nan_of_nothing', 'nan_of_means', 'all_at_once', 'not_cleared',
+           'cleared_in_the_loop', 'last_part_only', 'only_the_loss_divided', 'first_part_only', 'step_after_each',
+           'no_backward', 'cleared_without_backward', 'running_share', 'returns', 'without_mask']
 
 # %% ../../nbs/exercises/sft.ipynb #9038be6c
 from random import Random
@@ -215,6 +215,13 @@ def as_dict(tokens, mask, labels, turns, pad, eos):
 def wrong_order(tokens, mask, labels, turns, pad, eos):
     return tokens, labels, mask
 
+
+def cut_to_length(edit):
+    "The last `length` places of a version whose rows have grown too long."
+    def version(turns, length, pad, eos):
+        return [row[-length:] for row in chat_with(edit)(turns, length, pad, eos)]
+    return version
+
 # %% ../../nbs/exercises/sft.ipynb #10cf6413
 CHAT_MISTAKES = {
     'EOS stands in the row but is not learnt, so the model never learns to stop':
@@ -224,6 +231,8 @@ CHAT_MISTAKES = {
         chat_with(eos_at_the_last_answer),
     'EOS is put behind the questions too: only answers end with it':
         chat_with(eos_behind_each_turn),
+    'EOS is put behind the questions too, and the row is cut at its front to make room':
+        cut_to_length(eos_behind_each_turn),
     'EOS is put behind the questions too, and learnt there: only answers end with it':
         chat_with(all_eos_learnt),
     'the questions are learnt too: the labels of what a user wrote are -100': chat_with(all_learnt),
@@ -613,6 +622,20 @@ def positions_and_bias(text_of, positions, causal, same):
 def without_unused_slots(lengths, width):
     return plain_packed_row(lengths, sum(lengths))
 
+
+def as_long_as_the_first(lengths, width):
+    slot = torch.arange(width)
+    text_of = slot//lengths[0]
+    return slot % lengths[0], (text_of[:, None] == text_of) & packed_pieces(lengths, width)[2]
+
+
+def one_slot_late(lengths, width):
+    "Text and position of each slot, if every text began one slot too late."
+    slot, ends = torch.arange(width), torch.tensor(lengths).cumsum(0)
+    text_of = (slot[:, None] > ends).sum(1)
+    position_ids = (slot - F.pad(ends, (1, 0))[text_of]).clamp(min=0)
+    return position_ids, (text_of[:, None] == text_of) & packed_pieces(lengths, width)[2]
+
 # %% ../../nbs/exercises/sft.ipynb #f8770133
 PACKED_MISTAKES = {
     'the position ids run on: each text begins at 0 again, as it would alone':
@@ -648,6 +671,8 @@ PACKED_MISTAKES |= {
     'the number of the text stands where its position ids belong':
         packed_with(lambda text, t, causal, same: (text, same & causal)),
     'the first slot of a text is counted to the text before it (off by one)': off_by_one_texts,
+    'all texts are taken to be as long as the first one': as_long_as_the_first,
+    'each text begins one slot too late (off by one), in positions and mask': one_slot_late,
     'every text is put at slot 0: each begins where the one before it ends': all_at_slot_0,
     'texts of the same length see one another: compare which text it is, and not how long':
         texts_by_length,
