@@ -422,3 +422,131 @@ def my_disagreement(gaps):
     mean = p.mean(0)
     for n in range(gaps.shape[1]):
         yield F.binary_cross_entropy(mean[n], mean[n]) - soft[:, n].mean()
+
+# %% wrong check_redo: falls through
+def my_redo(records):
+    labels, taken_back = [], []
+    for record in records:
+        if record.get('undo') and len(labels) > 0:
+            taken_back.append(labels.pop())
+        elif record.get('redo') and len(taken_back) > 0:
+            labels.append(taken_back.pop())
+        else:
+            labels.append(record)
+            taken_back = []
+    return labels
+
+# %% wrong check_redo: cut them off
+def my_redo(records):
+    labels, end = [], 0
+    for record in records:
+        if 'undo' in record:
+            end = max(end - 1, 0)
+        elif 'redo' in record:
+            end = min(end + 1, len(labels))
+        else:
+            labels.append(record)
+            end += 1
+    return labels[:end]
+
+# %% wrong check_redo: in front
+def my_redo(records):
+    standing, undone = [], []
+    for record in records:
+        if 'undo' in record:
+            undone = standing[-1:] + undone
+            standing = standing[:-1]
+        elif 'redo' in record:
+            standing = undone[:1] + standing
+            undone = undone[1:]
+        else:
+            standing = standing + [record]
+            undone = []
+    return standing
+
+# %% wrong check_redo: equal to the last one
+def my_redo(records):
+    standing, undone = [], []
+    for record in records:
+        if 'undo' in record and standing:
+            last = standing[-1]
+            standing.remove(last)
+            undone.append(last)
+        elif 'redo' in record and undone:
+            standing.append(undone.pop())
+        elif 'choice' in record:
+            standing.append(record)
+            undone.clear()
+    return standing
+
+# %% wrong check_redo: KeyError
+def my_redo(records):
+    standing, undone = [], []
+    for record in records:
+        if record['undo']:
+            undone.append(standing.pop())
+        elif record['redo']:
+            standing.append(undone.pop())
+        else:
+            standing.append(record)
+            undone = []
+    return standing
+
+# %% right check_unread_share
+def my_unread_share(a_left, a_won):
+    P, won = a_left.double().mean(), a_won.double().mean()
+    u = (a_left*a_won).sum()/a_left.sum() - ((1 - a_left)*a_won).sum()/(1 - a_left).sum()
+    return torch.stack([u, (won - P*u)/(1 - u)])
+
+# %% wrong check_unread_share: all unread clicks for wins
+def my_unread_share(a_left, a_won):
+    u = a_won[a_left == 1].double().mean() - a_won[a_left == 0].double().mean()
+    return u, (a_won.double().mean() - u)/(1 - u)
+
+# %% wrong check_unread_share: share for b
+def my_unread_share(a_left, a_won):
+    lost_right = 1 - a_won[a_left == 0].double().mean()
+    won_left = a_won[a_left == 1].double().mean()
+    u = won_left - (1 - lost_right)
+    return u, 1 - (1 - lost_right)/(1 - u)
+
+# %% wrong check_unread_share: takes off half of u
+def my_unread_share(a_left, a_won):
+    u = a_won[a_left == 1].double().mean() - a_won[a_left == 0].double().mean()
+    return u, (a_won.double().mean() - u/2)/(1 - u)
+
+# %% wrong check_unread_share: wrong way round
+def my_unread_share(a_left, a_won):
+    L = a_left[a_won == 1].double().mean()
+    R = a_left[a_won == 0].double().mean()
+    u = L - R
+    return u, R/(1 - u)
+
+# %% wrong check_disagreement: another measure
+def my_disagreement(gaps):
+    p = gaps.sigmoid()
+    return p.max(0).values - p.min(0).values
+
+# %% wrong check_disagreement: only the votes
+def my_disagreement(gaps):
+    share = (gaps > 0).float().mean(0)
+    return torch.special.entr(share) + torch.special.entr(1 - share)
+
+# %% wrong check_disagreement: places of pairs
+def my_disagreement(gaps):
+    each = torch.distributions.Bernoulli(logits=gaps).entropy().mean(0)
+    mean = torch.distributions.Bernoulli(probs=gaps.sigmoid().mean(0)).entropy()
+    return (mean - each).argsort(descending=True)
+
+# %% wrong check_disagreement: wrong way round
+def my_disagreement(gaps):
+    each = torch.distributions.Bernoulli(logits=gaps).entropy().mean(0)
+    mean = torch.distributions.Bernoulli(probs=gaps.sigmoid().mean(0)).entropy()
+    return each - mean
+
+# %% wrong check_disagreement: softmax over the models
+def my_disagreement(gaps):
+    p = gaps.softmax(dim=0)
+    H = torch.special.entr(p) + torch.special.entr(1 - p)
+    mean = p.mean(0)
+    return torch.special.entr(mean) + torch.special.entr(1 - mean) - H.mean(0)
