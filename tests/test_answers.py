@@ -27,7 +27,9 @@ SHARE_CAUGHT = 0.9  # of the wrong answers, told what is wrong
 
 def lesson_names(lesson):
     "What a reader of this lesson has at hand."
-    names = {'torch': torch, 'F': F, 'nn': torch.nn, 'np': np, 'pd': pd}
+    names = {'torch': torch, 'F': F, 'nn': torch.nn, 'np': np, 'pd': pd,
+             'Counter': collections.Counter, 'combinations': itertools.combinations,
+             'product': itertools.product}
     for module in (collections, copy, functools, hashlib, itertools, math, random, re):
         names[module.__name__] = module
     for module in LESSONS[:LESSONS.index(lesson) + 1]:

@@ -148,6 +148,8 @@ def default_settings():
     "(function, setting, its default, the configuration's) of every signature that has one."
     config = vars(RLHFConfig())
     for info in pkgutil.walk_packages(rlhf_nbdev.__path__, 'rlhf_nbdev.'):
+        if '.exercises' in info.name:
+            continue  # they hold mistakes, a wrong temperature among them
         is_ppo = info.name in SAMPLING_AND_LEARNING
         for function in functions_of(importlib.import_module(info.name)):
             for name, parameter in inspect.signature(function).parameters.items():

@@ -26,8 +26,8 @@ from unittest.mock import patch as pretend
 import numpy as np
 import torch
 
-import rlhf_nbdev.train
 from ..tools.exercises import Check, Question
+from ..train import ppo_updates
 
 # %% ../../nbs/exercises/appendix.ipynb #b7ce98cb
 def plain_may_look(row):
@@ -180,15 +180,16 @@ OLD, NEW = 'old'*1000, 'new'*1000
 
 
 def judge_without_a_crash(replace, path):
-    path.write_text(OLD)
+    path.write_text(OLD, encoding='utf-8')
     replace(path, NEW)
     assert path.exists(), 'without a crash there is no file at the end'
-    assert path.read_text() != OLD, 'nothing is written yet: the file still holds the old text'
-    assert path.read_text() == NEW, 'without a crash the file should hold the new text alone'
+    found = path.read_text(encoding='utf-8')
+    assert found != OLD, 'nothing is written yet: the file still holds the old text'
+    assert found == NEW, 'without a crash the file should hold the new text alone'
 
 
 def judge_crash_in_writing(replace, path):
-    path.write_text(OLD)
+    path.write_text(OLD, encoding='utf-8')
     with ExitStack() as crash:
         crash.enter_context(pretend('builtins.open', half_open))
         crash.enter_context(pretend.dict(names_of(replace), open=half_open))  # Jupyter has its own
@@ -198,12 +199,13 @@ def judge_crash_in_writing(replace, path):
         replace(path, NEW)
     assert path.exists(), ('a crash while the new text is written leaves no file: do not remove '
                            'the old one first')
-    assert path.read_text() == OLD, ('a crash while the new text is written hurts the old one: '
-                                     'write to another name')
+    found = path.read_text(encoding='utf-8')
+    assert found == OLD, ('a crash while the new text is written hurts the old one: write to '
+                          'another name')
 
 # %% ../../nbs/exercises/appendix.ipynb #6c79eefd
 def judge_crash_before_rename(replace, path, nth):
-    path.write_text(OLD)
+    path.write_text(OLD, encoding='utf-8')
     renames = CrashingRename(nth)
     in_replace = pretend('os.replace', renames.instead_of(os.replace))
     in_rename = pretend('os.rename', renames.instead_of(os.rename))
@@ -212,7 +214,7 @@ def judge_crash_before_rename(replace, path, nth):
     assert renames.calls, (
         'the new file gets its name by something else than os.replace or os.rename (Path.replace '
         'and Path.rename call them): a copy takes time, and can be cut off')
-    assert path.exists() and path.read_text() in (OLD, NEW), (
+    assert path.exists() and path.read_text(encoding='utf-8') in (OLD, NEW), (
         'a crash before a rename leaves neither text: rename over the old file, without moving '
         'it away')
 
@@ -307,7 +309,7 @@ check_first_difference.assert_right(plain_first_difference)
 def paid_for_moving():
     "What the loop would pay two tokens for moving away, if all scores are zero."
     logprobs, ref_logprobs = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-1.5, -3.0]])
-    return rlhf_nbdev.train.shape_rewards(
+    return ppo_updates.__globals__['shape_rewards'](  # where the loop looks it up
         torch.zeros(1), logprobs, ref_logprobs, torch.ones(1, 2), 1.0)
 
 
@@ -335,12 +337,12 @@ def judge_that_it_ends(bug):
 
 
 def judge_bug(bug):
-    original = rlhf_nbdev.train.shape_rewards
+    original = ppo_updates.__globals__['shape_rewards']
     try:
         judge_reversed_kl(bug)
         judge_that_it_ends(bug)
     finally:
-        rlhf_nbdev.train.shape_rewards = original
+        ppo_updates.__globals__['shape_rewards'] = original
 
 
 check_kl_reversed = Question(
