@@ -3,6 +3,7 @@
 They stand in `tests/answers`, one file a lesson, written by readers who had not seen the checks."""
 import collections
 import copy
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -29,7 +30,8 @@ def lesson_names(lesson):
     "What a reader of this lesson has at hand."
     names = {'torch': torch, 'F': F, 'nn': torch.nn, 'np': np, 'pd': pd,
              'Counter': collections.Counter, 'combinations': itertools.combinations,
-             'product': itertools.product}
+             'product': itertools.product, 'replace': dataclasses.replace,
+             'DataLoader': torch.utils.data.DataLoader}
     for module in (collections, copy, functools, hashlib, itertools, math, random, re):
         names[module.__name__] = module
     for module in LESSONS[:LESSONS.index(lesson) + 1]:

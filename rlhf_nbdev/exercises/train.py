@@ -21,19 +21,20 @@ __all__ = ['ask_no_drift', 'RIGHT', 'FACTS', 'PROMPTS', 'PROMPTS_AND_TEXT', 'WAR
            'plain_tensors_rollout', 'shaping_case', 'shaped', 'on_last_column', 'one_column_early', 'one_column_late',
            'on_first_token', 'all_at_the_end', 'charged_for_the_mean', 'gae_of_row', 'plain_advantages',
            'without_padding', 'advantage_case', 'equal_case', 'one_off_gae', 'forward_gae', 'gae_without_gamma',
-           'with_gae', 'with_whitening', 'shifted', 'scaled_by_n_less_1', 'row_by_row', 'whitened_returns',
-           'both_whitened', 'advantages_for_returns', 'values_taken_off', 'sums_for_returns', 'one_step_targets',
-           'reads_padding', 'one_for_the_response', 'swapped_advantages', 'at_settings', 'plain_minibatches', 'as_rows',
-           'sizes', 'epochs_of', 'rows_of_epochs', 'are_sorted', 'repeated_orders', 'repeated_sets', 'kinds_of_order',
-           'look_at_minibatches', 'in_order', 'same_order_again', 'with_replacement', 'drawn_afresh',
-           'chunks_in_random_order', 'shuffled_inside', 'epochs_mixed', 'turned', 'seeded', 'without_ragged',
-           'without_ragged_but_one', 'filled_up', 'even_parts', 'size_for_number', 'chunks_of_number',
+           'with_gae', 'with_whitening', 'shifted', 'scaled_by_n_less_1', 'row_by_row', 'without_a_floor',
+           'whitened_returns', 'both_whitened', 'advantages_for_returns', 'values_taken_off', 'sums_for_returns',
+           'one_step_targets', 'reads_padding', 'one_for_the_response', 'swapped_advantages', 'at_settings',
+           'plain_minibatches', 'as_rows', 'sizes', 'epochs_of', 'rows_of_epochs', 'are_sorted', 'repeated_orders',
+           'repeated_sets', 'kinds_of_order', 'look_at_minibatches', 'in_order', 'same_order_again', 'with_replacement',
+           'drawn_afresh', 'chunks_in_random_order', 'shuffled_inside', 'epochs_mixed', 'turned', 'seeded',
+           'without_ragged', 'without_ragged_but_one', 'filled_up', 'even_parts', 'size_for_number', 'chunks_of_number',
            'rest_in_the_last', 'overlapping', 'one_too_few', 'from_one', 'whole_epochs', 'plain_update', 'loss_of',
            'UpdateConfig', 'update_case', 'look_at_update', 'flat_weights', 'returned_loss', 'step_made', 'rates_left',
-           'set_rate', 'with_loss', 'with_rate', 'with_steps', 'rate_set_last', 'rate_of_first_group',
-           'of_new_advantages', 'of_old_values', 'changed_loss', 'two_whitenings', 'returns_for_advantages',
-           'with_padding', 'judge_beta_zero', 'plain_break_even', 'price_case', 'no_gain', 'not_away', 'price',
-           'turned_over', 'turned_over_without_edges', 'negative_price', 'error_at_no_kl']
+           'set_rate', 'with_loss', 'with_rate', 'clipped_one_by_one', 'shrinking_rate', 'with_steps', 'rate_set_last',
+           'rate_of_first_group', 'of_new_advantages', 'of_old_values', 'changed_loss', 'two_whitenings',
+           'returns_for_advantages', 'with_padding', 'judge_beta_zero', 'plain_break_even', 'price_case', 'no_gain',
+           'not_away', 'neither', 'negative_kl', 'price', 'turned_over', 'turned_over_without_edges', 'negative_price',
+           'kl_asked_first', 'only_zero_kl_caught', 'price_of_each', 'error_at_no_kl']
 
 # %% ../../nbs/exercises/train.ipynb #c2ff9ac0
 import copy
@@ -847,6 +848,10 @@ def scaled_by_n_less_1(x, mask):
 def row_by_row(x, mask):
     return torch.cat([whiten(x[b:b + 1], mask[b:b + 1]) for b in range(len(x))])
 
+
+def without_a_floor(x, mask):
+    return shifted(x, mask)/masked_mean(shifted(x, mask)**2, mask).sqrt()
+
 # %% ../../nbs/exercises/train.ipynb #0ab85fae
 def whitened_returns(rewards, rollout, config):
     "The classic: returns are made of advantages that are whitened already."
@@ -932,6 +937,8 @@ ADVANTAGE_MISTAKES = {
     'each response is whitened alone, and no response is better than another then':
         with_whitening(row_by_row),
     'the variance divides by N − 1, and by N was asked for': with_whitening(scaled_by_n_less_1),
+    'the deviation may be 0, and 0/0 is nan: add a small number, or look first':
+        with_whitening(without_a_floor),
     'the mean is added back after whitening':
         with_whitening(lambda x, mask: whiten(x, mask) + masked_mean(x, mask)),
     'the returns are made of advantages that are whitened already': whitened_returns,
@@ -1317,6 +1324,26 @@ def with_rate(make_rate):
         return loss.item()
     return wrong
 
+# %% ../../nbs/exercises/train.ipynb #f2e54ae2
+def clipped_one_by_one(agent, optimizer, minibatch, advantages, returns, config, progress):
+    set_rate(optimizer, config.learning_rate*(1 - progress))
+    loss = loss_of(agent, minibatch, advantages, returns, config)
+    optimizer.zero_grad()
+    loss.backward()
+    for weight in agent.parameters():
+        torch.nn.utils.clip_grad_norm_([weight], config.max_grad_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def shrinking_rate(agent, optimizer, minibatch, advantages, returns, config, progress):
+    "The rate that is there is shrunk, and shrunk again in the next update."
+    loss = with_steps('zero', 'backward', 'clip')(
+        agent, optimizer, minibatch, advantages, returns, config, progress)
+    set_rate(optimizer, 9.0*(1 - progress))
+    optimizer.step()
+    return loss
+
 # %% ../../nbs/exercises/train.ipynb #666d4a5b
 def with_steps(*names):
     "An update that does these things in this order."
@@ -1419,6 +1446,10 @@ UPDATE_MISTAKES = {
         with_rate(lambda rate, progress: rate),
     'the learning rate rises with progress, and should fall':
         with_rate(lambda rate, progress: rate*progress),
+    'the rate that is there is shrunk, and not config.learning_rate: it shrinks anew each time':
+        shrinking_rate,
+    'each weight is clipped by itself, and the norm is that of all weights together':
+        clipped_one_by_one,
     'the learning rate is set after the step': rate_set_last,
     'the learning rate is set in the first group of parameters alone': rate_of_first_group,
 }
@@ -1528,6 +1559,17 @@ def not_away():
     scores, logprobs, _, mask, ref_scores = price_case(1)
     return scores, logprobs, logprobs.clone(), mask, ref_scores
 
+
+def neither():
+    scores, logprobs, _, mask, _ = price_case(1)
+    return scores, logprobs, logprobs.clone(), mask, scores
+
+
+def negative_kl():
+    "An estimate from few tokens: ahead, and likelier under the reference."
+    scores, logprobs, _, mask, ref_scores = price_case(2)
+    return scores, logprobs, logprobs + 0.5, mask, ref_scores
+
 # %% ../../nbs/exercises/train.ipynb #5a053778
 def price(gain=None, kl=None, edges=True):
     "A mistake in the gain, or in the KL."
@@ -1554,6 +1596,25 @@ def turned_over_without_edges(*arguments):
 def negative_price(*arguments):
     "Infinity where the policy has not moved, but no 0 for one that is not ahead."
     return price(edges=False)(*arguments)
+
+
+def kl_asked_first(scores, logprobs, ref_logprobs, mask, ref_scores):
+    kl = ((logprobs - ref_logprobs)*mask).sum(1).mean().item()
+    gain = scores.mean().item() - ref_scores.mean().item()
+    return math.inf if kl <= 0 else max(gain/kl, 0.0)
+
+
+def only_zero_kl_caught(scores, logprobs, ref_logprobs, mask, ref_scores):
+    kl = ((logprobs - ref_logprobs)*mask).sum(1).mean().item()
+    gain = scores.mean().item() - ref_scores.mean().item()
+    if gain <= 0:
+        return 0.0
+    return math.inf if kl == 0 else gain/kl
+
+
+def price_of_each(scores, logprobs, ref_logprobs, mask, ref_scores):
+    paid = ((logprobs - ref_logprobs)*mask).sum(1)
+    return ((scores - ref_scores.mean())/paid).mean()
 
 
 def error_at_no_kl(scores, logprobs, ref_logprobs, mask, ref_scores):
@@ -1590,6 +1651,12 @@ PRICE_MISTAKES = {
     'a policy that is not ahead pays at no price: 0 then': negative_price,
     'a policy that has not moved and is ahead pays at any price: infinity then, and no error':
         error_at_no_kl,
+    'the KL is asked first: a policy that is not ahead pays at no price, wherever it is':
+        kl_asked_first,
+    'an estimate of the KL may be negative too, and then any price is paid: infinity':
+        only_zero_kl_caught,
+    'it is the mean of a β for each response: the mean gain and the mean KL are compared':
+        price_of_each,
 }
 PRICE_MISTAKES |= {name: price(kl=kl) for name, kl in WRONG_KL.items()}
 PRICE_MISTAKES |= {name: price(gain) for name, gain in WRONG_GAIN.items()}
@@ -1608,6 +1675,9 @@ check_break_even = Check(
         'it is wrong with responses of unlike length': price_case,
         'a policy that scores less than the reference pays at no price: 0': no_gain(),
         'a policy that is ahead at no KL pays at any price: infinity': not_away(),
+        'a policy that is not ahead has a β of 0, also where it has not moved': neither(),
+        'an estimate of the KL may come out negative: infinity for one that is ahead':
+            negative_kl(),
     },
     mistakes=PRICE_MISTAKES,
     success='at this β the gain in score is eaten up by the penalty: what lies below it is a '

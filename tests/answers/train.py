@@ -893,3 +893,784 @@ def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
     k1 = (logprobs.double() - ref_logprobs.double())[mask.bool()]
     kl, gain = k1.sum()/len(mask), scores.double().mean() - ref_scores.double().mean()
     return 0.0 if gain <= 0 else (np.inf if kl <= 0 else np.float64(gain/kl))
+
+# %% wrong ask_no_drift: with λ = 0 and values of 0 only the last token of a
+# no look ahead, as if λ 0 gave every token the same
+answer = (0, 0, 1)
+
+# %% wrong ask_no_drift: value is what it was: each of the three is to change
+# a value of 0 predicts nothing, so nothing surprises
+answer = (1, 0, 0)
+
+# %% wrong ask_no_drift: score is what it was: each of the three is to change
+# leaves the score as it was
+answer = (1, 1, 1)
+
+# %% wrong ask_no_drift: lam is what it was: each of the three is to change
+# leaves λ as it was
+answer = (0.95, 0, 1)
+
+# %% wrong ask_no_drift: with a value of 0.95 at every token, and the rest as it
+# the value is discounted by λ as well
+answer = (1, 0, 0.95)
+
+# %% wrong ask_no_drift: with a value of 0.5 at every token, and the rest as it was
+# the value lies between 0 and the score
+answer = (1, 0, 0.5)
+
+# %% wrong ask_no_drift: with a score of -1 for all, and the rest as it was
+# the penalty should cancel the score
+answer = (1, -1, 1)
+
+# %% wrong ask_no_drift: with a value of -1 at every token, and the rest as it was
+# the value has the sign of a cost
+answer = (1, 0, -1)
+
+# %% wrong ask_no_drift: score is what it was: each of the three is to change
+# the arguments in another order, value before score
+answer = (1, 1, 0)
+
+# %% right ask_no_drift
+# whole numbers
+answer = (1, 0, 1)
+
+# %% right ask_no_drift
+# floats, and a negative zero
+answer = (1.0, -0.0, 1.0)
+
+# %% right ask_no_drift
+# numbers of numpy
+answer = (np.float64(1), np.int64(0), np.float32(1))
+
+# %% right ask_no_drift
+# tensors without dimensions
+answer = (torch.tensor(1.0), torch.tensor(0.0), torch.tensor(1.0))
+
+# %% wrong check_loop_rollout: every column of the batch goes to generate, also those that
+# hands over every column of the batch
+def my_rollout(agent, batch, config):
+    return agent.generate(**batch, response_length=config.response_length,
+                          temperature=config.temperature)
+
+# %% wrong check_loop_rollout: the temperature is generate's own 0.7, and not
+# forgets the temperature
+def my_rollout(agent, batch, config):
+    return agent.generate(batch['input_ids'], batch['attention_mask'], config.response_length)
+
+# %% wrong check_loop_rollout: the likeliest token is taken each time: nothing is sampled
+# picks the likeliest token instead of drawing
+def my_rollout(agent, batch, config):
+    return agent.generate(batch['input_ids'], batch['attention_mask'], config.response_length,
+                          config.temperature, do_sample=False)
+
+# %% wrong check_loop_rollout: a seed is set inside, so that every rollout is the same
+# sets the seed of the settings each time
+def my_rollout(agent, batch, config):
+    torch.manual_seed(config.seed)
+    return agent.generate(batch['input_ids'], batch['attention_mask'],
+                          response_length=config.response_length, temperature=config.temperature)
+
+# %% wrong check_loop_rollout: the log-probs and values carry a gradient: torch.no_grad()
+# scores once more, with a gradient
+def my_rollout(agent, batch, config):
+    rollout = agent.generate(batch['input_ids'], batch['attention_mask'],
+                             response_length=config.response_length, temperature=config.temperature)
+    R = rollout.response_mask.shape[1]
+    logprobs, values, _ = agent(rollout.tokens, rollout.mask, R, rollout.temperature)
+    return replace(rollout, logprobs=logprobs, values=values)
+
+# %% wrong check_loop_rollout: the temperature is 1, and not config.temperature
+# draws at temperature 1 and writes the wanted one on it
+def my_rollout(agent, batch, config):
+    rollout = agent.generate(batch['input_ids'], batch['attention_mask'],
+                             response_length=config.response_length, temperature=1.0)
+    return replace(rollout, temperature=config.temperature)
+
+# %% right check_loop_rollout
+# log-probs and values asked once more, without a gradient; padding holds anything
+def my_rollout(agent, batch, config):
+    with torch.no_grad():
+        rollout = agent.generate(input_ids=batch['input_ids'], attention_mask=batch['attention_mask'],
+                                 response_length=config.response_length,
+                                 temperature=config.temperature)
+        R = rollout.responses.shape[1]
+        rollout.logprobs, rollout.values, _ = agent(rollout.tokens, rollout.mask, R,
+                                                    config.temperature)
+    return rollout
+
+# %% right check_loop_rollout
+# written out, reads everything again for each token, always R columns
+@torch.no_grad()
+def my_rollout(agent, batch, config):
+    tokens, mask = batch['input_ids'], batch['attention_mask']
+    P = tokens.shape[1]
+    alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+    logprobs, values = [], []
+    for _ in range(config.response_length):
+        out = agent.model(input_ids=tokens, attention_mask=mask,
+                          position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                          output_hidden_states=True, use_cache=False)
+        dist = torch.distributions.Categorical(logits=out.logits[:, -1].float()/config.temperature)
+        token = dist.sample()
+        logprobs.append(dist.log_prob(token))
+        values.append(agent.value_head(out.hidden_states[-1][:, -1]).squeeze(-1))
+        token = torch.where(alive, token, torch.full_like(token, agent.pad_token_id))
+        tokens = torch.cat([tokens, token[:, None]], 1)
+        mask = torch.cat([mask, alive[:, None].to(mask.dtype)], 1)
+        alive = alive & ~agent.is_eos(token)
+    return Rollout(tokens, mask, mask[:, P:], torch.stack(logprobs, 1), torch.stack(values, 1),
+                   config.temperature)
+
+# %% right check_loop_rollout
+# row by row, put together behind
+def my_rollout(agent, batch, config):
+    rows = [agent.generate(batch['input_ids'][i:i + 1], batch['attention_mask'][i:i + 1],
+                           config.response_length, config.temperature)
+            for i in range(len(batch['input_ids']))]
+    longest = max(r.response_mask.shape[1] for r in rows)
+
+    def wide(x, n, value):
+        more = torch.full((1, n), value, dtype=x.dtype, device=x.device)
+        return torch.cat([x, more], 1)
+    parts = {name: [] for name in ('tokens', 'mask', 'response_mask', 'logprobs', 'values')}
+    for r in rows:
+        n = longest - r.response_mask.shape[1]
+        for name, xs in parts.items():
+            xs.append(wide(getattr(r, name), n, agent.pad_token_id if name == 'tokens' else 0))
+    return Rollout(**{name: torch.cat(xs) for name, xs in parts.items()},
+                   temperature=config.temperature)
+
+# %% wrong check_loop_scores: the penalty is compute_rewards' own 1, and not
+# the penalty of the settings is not handed on, the default stands
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    rewards = agent.compute_rewards(rollout, reward_model, ref_model)
+    return rewards.scores, rewards.ref_logprobs
+
+# %% wrong check_loop_scores: the reference is asked at temperature 1, and the tokens
+# the reference is asked at temperature 1
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    with torch.no_grad():
+        scores = reward_model(rollout.tokens, rollout.mask)
+        scores = scores - config.missing_eos_penalty*(~agent.ended(rollout)).float()
+        R = rollout.response_mask.shape[1]
+        return scores, token_logprobs(ref_model, rollout.tokens, rollout.mask, R, 1.0)
+
+# %% wrong check_loop_scores: an EOS in the prompt is taken for the end of the response
+# an EOS anywhere in the row counts, in the prompt and its padding too
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    with torch.no_grad():
+        ended = agent.is_eos(rollout.tokens).any(1)
+        scores = reward_model(rollout.tokens, rollout.mask)
+        scores = torch.where(ended, scores, scores - config.missing_eos_penalty)
+        R = rollout.response_mask.shape[1]
+        ref = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
+    return scores, ref
+
+# %% wrong check_loop_scores: a response that fills its row is taken for one without an
+# a response that ends on the very last place counts as cut off
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    rewards = agent.compute_rewards(rollout, reward_model, ref_model, 0.0)
+    cut_off = rollout.response_mask[:, -1] == 1
+    return rewards.scores - config.missing_eos_penalty*cut_off, rewards.ref_logprobs
+
+# %% wrong check_loop_scores: the log-probs carry a gradient into the reference
+# the reference's log-probs carry a gradient
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    scores = reward_scores(reward_model, rollout)
+    scores = scores - config.missing_eos_penalty*~agent.ended(rollout)
+    R = rollout.response_mask.shape[1]
+    ref = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
+    return scores, ref
+
+# %% wrong check_loop_scores: these are the policy's log-probs, and not the reference's
+# asks the policy's own model instead of the reference
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    rewards = agent.compute_rewards(rollout, reward_model, agent.model, config.missing_eos_penalty)
+    return rewards.scores, rewards.ref_logprobs
+
+# %% right check_loop_scores
+# parts of the package; NaN on the padding, and a list comes back
+@torch.no_grad()
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    scores = reward_model(rollout.tokens, rollout.mask).clone()
+    scores[~agent.ended(rollout)] -= config.missing_eos_penalty
+    R = rollout.response_mask.shape[1]
+    ref = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
+    return [scores, ref.masked_fill(rollout.response_mask == 0, math.nan)]
+
+# %% right check_loop_scores
+# each row alone without its padding, in a loop
+@torch.no_grad()
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    scores = reward_model(rollout.tokens, rollout.mask).tolist()
+    ref = torch.zeros(rollout.response_mask.shape)
+    for i in range(len(scores)):
+        n = int(rollout.response_mask[i].sum())
+        answer = rollout.responses[i, :n]
+        if not any(agent.is_eos(token).item() for token in answer):
+            scores[i] -= config.missing_eos_penalty
+        row = rollout.tokens[i][rollout.mask[i].bool()]
+        logits = ref_model(row[None]).logits[0, -n - 1:-1]
+        dist = (logits.float()/rollout.temperature).log_softmax(-1)
+        for t in range(n):
+            ref[i, t] = dist[t, answer[t]]
+    return torch.tensor(scores), ref
+
+# %% right check_loop_scores
+# cross entropy over the whole row, in float64, detached at the end
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    R = rollout.response_mask.shape[1]
+    places = (rollout.mask.cumsum(1) - 1).clamp(min=0)
+    logits = ref_model(input_ids=rollout.tokens, attention_mask=rollout.mask,
+                       position_ids=places).logits[:, :-1].double()
+    ref = -torch.nn.functional.cross_entropy(logits.transpose(1, 2)/rollout.temperature,
+                                             rollout.tokens[:, 1:], reduction='none')[:, -R:]
+    has_eos = (agent.is_eos(rollout.responses).long()*rollout.response_mask).sum(1) > 0
+    scores = reward_model(rollout.tokens, rollout.mask) - config.missing_eos_penalty*(1 - has_eos.float())
+    return scores.detach(), ref.detach()
+
+# %% wrong check_loop_shaping: the KL penalty has the wrong sign: it pays for leaving the
+# the KL is paid out instead of charged
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    mask = rollout.response_mask
+    rewards = beta*(rollout.logprobs - ref_logprobs)
+    rewards[torch.arange(len(mask)), mask.sum(1) - 1] += scores
+    return rewards.masked_fill(mask == 0, 0)
+
+# %% wrong check_loop_shaping: the score lies in the last column, and belongs on the last
+# the score lands in the last column, padding or not
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    rewards = -beta*kl_k1(rollout.logprobs, ref_logprobs)
+    rewards = rewards.masked_fill(rollout.response_mask == 0, 0)
+    rewards[:, -1] += scores
+    return rewards
+
+# %% wrong check_loop_shaping: this is the estimate k3, and k1 was asked for
+# k3 instead of k1
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    mask = rollout.response_mask
+    rewards = -beta*kl_k3(rollout.logprobs, ref_logprobs)
+    rewards[torch.arange(len(mask)), mask.sum(1) - 1] += scores
+    return rewards.masked_fill(mask == 0, 0)
+
+# %% wrong check_loop_shaping: the last token pays no penalty
+# the last token brings the score and no longer pays
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    mask = rollout.response_mask
+    rewards = -beta*kl_k1(rollout.logprobs, ref_logprobs)
+    rewards[torch.arange(len(mask)), mask.sum(1) - 1] = scores
+    return rewards.masked_fill(mask == 0, 0)
+
+# %% wrong check_loop_shaping: beta is shape_rewards' own 0.08, and not the one that is
+# beta is not handed on, the default stands
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    return shape_rewards(scores, rollout.logprobs, ref_logprobs, rollout.response_mask)
+
+# %% right check_loop_shaping
+# two loops and Python numbers
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    out = []
+    for i, on in enumerate(rollout.response_mask.tolist()):
+        row = [0.0]*len(on)
+        n = int(sum(on))
+        for t in range(n):
+            row[t] = -beta*(rollout.logprobs[i, t].item() - ref_logprobs[i, t].item())
+        if n:
+            row[n - 1] += scores[i].item()
+        out.append(row)
+    return torch.tensor(out)
+
+# %% right check_loop_shaping
+# where, and scatter_add for the score, in float64
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    on = rollout.response_mask.bool()
+    ratio = (ref_logprobs - rollout.logprobs).double()
+    rewards = torch.where(on, beta*ratio, torch.zeros_like(ratio))
+    last = on.long().sum(1, keepdim=True) - 1
+    return rewards.scatter_add(1, last, scores.double()[:, None])
+
+# %% right check_loop_shaping
+# a last token is a real one with no real one behind it
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    on = rollout.response_mask.float()
+    behind = torch.cat([on[:, 1:], torch.zeros_like(on[:, :1])], 1)
+    k1 = kl_k1(rollout.logprobs.masked_fill(on == 0, 0), ref_logprobs.masked_fill(on == 0, 0))
+    return torch.einsum('b,br->br', scores.float(), on - behind) - beta*k1
+
+# %% wrong check_loop_advantages: the variance divides by N − 1, and by N was asked for
+# the variance divides by N − 1
+def my_advantages(rewards, rollout, config):
+    mask = rollout.response_mask
+    adv, ret = compute_advantage_and_return(rewards, rollout.values, mask, config.gamma, config.lam)
+    real = adv[mask.bool()]
+    return (adv - real.mean())/(real.std() + 1e-8), ret
+
+# %% wrong check_loop_advantages: each response is whitened alone, and no response is better
+# whitens each response by itself
+def my_advantages(rewards, rollout, config):
+    mask = rollout.response_mask
+    adv, ret = compute_advantage_and_return(rewards, rollout.values, mask, config.gamma, config.lam)
+    n = mask.sum(1, keepdim=True)
+    centred = (adv - (adv*mask).sum(1, keepdim=True)/n)*mask
+    return centred/((centred**2).sum(1, keepdim=True)/n + 1e-8).sqrt(), ret
+
+# %% wrong check_loop_advantages: the value on padding is taken for what follows the last
+# values on padding stand for the value past the end
+def my_advantages(rewards, rollout, config):
+    values, mask = rollout.values, rollout.response_mask
+    B, R = values.shape
+    adv, running = torch.zeros(B, R), torch.zeros(B)
+    for t in reversed(range(R)):
+        after = values[:, t + 1] if t + 1 < R else torch.zeros(B)
+        delta = rewards[:, t] + config.gamma*after - values[:, t]
+        running = delta + config.gamma*config.lam*running
+        adv[:, t] = running
+    return whiten(adv, mask), adv + values
+
+# %% wrong check_loop_advantages: the returns are made of advantages that are whitened already
+# returns are made of the whitened advantages
+def my_advantages(rewards, rollout, config):
+    mask = rollout.response_mask
+    adv, _ = compute_advantage_and_return(rewards, rollout.values, mask, config.gamma, config.lam)
+    adv = whiten(adv, mask)
+    return adv, adv + rollout.values
+
+# %% wrong check_loop_advantages: gamma and lam are swapped
+# gamma and lam change places
+def my_advantages(rewards, rollout, config):
+    mask = rollout.response_mask
+    adv, ret = compute_advantage_and_return(rewards, rollout.values, mask, config.lam, config.gamma)
+    return whiten(adv, mask), ret
+
+# %% wrong check_loop_advantages: the deviation may be 0, and 0/0 is nan: add a small number
+# divides by a spread that may be 0
+def my_advantages(rewards, rollout, config):
+    mask = rollout.response_mask
+    adv, ret = compute_advantage_and_return(rewards, rollout.values, mask, config.gamma, config.lam)
+    real = adv[mask.bool()]
+    return (adv - real.mean())/real.std(correction=0), ret
+
+# %% right check_loop_advantages
+# row by row in numpy and float64, NaN on padding
+def my_advantages(rewards, rollout, config):
+    on = rollout.response_mask.bool().numpy()
+    r, v = rewards.detach().double().numpy(), rollout.values.detach().double().numpy()
+    adv, ret = np.full(on.shape, np.nan), np.full(on.shape, np.nan)
+    for i in range(len(on)):
+        running = after = 0.0
+        for t in range(on[i].sum() - 1, -1, -1):
+            running = r[i, t] + config.gamma*after - v[i, t] + config.gamma*config.lam*running
+            after = v[i, t]
+            adv[i, t], ret[i, t] = running, running + v[i, t]
+    real = adv[on]
+    spread = np.sqrt(((real - real.mean())**2).mean())
+    adv = (adv - real.mean())/spread if spread > 1e-6 else adv*0
+    return torch.tensor(adv), torch.tensor(ret)
+
+# %% right check_loop_advantages
+# a triangle of weights instead of a loop over time
+def my_advantages(rewards, rollout, config):
+    on = rollout.response_mask.bool()
+    r, v = rewards.masked_fill(~on, 0).double(), rollout.values.masked_fill(~on, 0).double()
+    R = on.shape[1]
+    delta = r + config.gamma*torch.nn.functional.pad(v, (0, 1))[:, 1:] - v
+    ahead = torch.arange(R)[:, None] - torch.arange(R)[None, :]
+    weight = torch.where(ahead >= 0, (config.gamma*config.lam)**ahead.clamp(min=0).double(), 0.0)
+    adv = delta @ weight
+    returns = adv + v
+    return whiten(adv, on).float(), returns.float()
+
+# %% right check_loop_advantages
+# one list of real tokens is whitened and put back
+def my_advantages(rewards, rollout, config):
+    on = rollout.response_mask.bool()
+    adv, ret = compute_advantage_and_return(rewards, rollout.values, on, gamma=config.gamma,
+                                            lam=config.lam)
+    real = adv[on]
+    var, mean = torch.var_mean(real, correction=0)
+    white = torch.full_like(adv, 7.0)
+    white[on] = (real - mean)/(var + 1e-8)**0.5
+    return white, ret
+
+# %% wrong check_loop_minibatches: every epoch has the same order: draw a new one for each
+# one order for all epochs
+def my_minibatches(rows, size, epochs):
+    order = torch.randperm(rows)
+    return [part for _ in range(epochs) for part in order.split(size)]
+
+# %% wrong check_loop_minibatches: the last minibatch of an epoch is left out where it is
+# what is left at the end is dropped
+def my_minibatches(rows, size, epochs):
+    for _ in range(epochs):
+        order = torch.randperm(rows)
+        for i in range(rows//size):
+            yield order[i*size:(i + 1)*size]
+
+# %% wrong check_loop_minibatches: a seed is set inside, so that every update has the same
+# seeds each epoch with its number
+def my_minibatches(rows, size, epochs):
+    for epoch in range(epochs):
+        torch.manual_seed(epoch)
+        yield from torch.randperm(rows).split(size)
+
+# %% wrong check_loop_minibatches: each minibatch is drawn from all rows afresh, so an epoch
+# draws each minibatch anew, so rows come twice or never
+def my_minibatches(rows, size, epochs):
+    steps = math.ceil(rows/size)
+    for _ in range(epochs):
+        for i in range(steps):
+            yield torch.randperm(rows)[:min(size, rows - i*size)]
+
+# %% wrong check_loop_minibatches: `size` is taken for the number of minibatches in an epoch
+# takes size for the number of minibatches
+def my_minibatches(rows, size, epochs):
+    for _ in range(epochs):
+        yield from torch.randperm(rows).chunk(size)
+
+# %% wrong check_loop_minibatches: the same rows always come together: only the order of the
+# neighbours stay together, only the minibatches are shuffled
+def my_minibatches(rows, size, epochs):
+    parts = torch.arange(rows).split(size)
+    for _ in range(epochs):
+        for i in torch.randperm(len(parts)):
+            yield parts[i]
+
+# %% right check_loop_minibatches
+# the DataLoader shuffles numbers
+def my_minibatches(rows, size, epochs):
+    loader = DataLoader(range(rows), batch_size=size, shuffle=True)
+    for _ in range(epochs):
+        yield from loader
+
+# %% right check_loop_minibatches
+# random.shuffle, a list of lists of whole numbers
+def my_minibatches(rows, size, epochs):
+    import random
+    steps = []
+    for _ in range(epochs):
+        left = list(range(rows))
+        random.shuffle(left)
+        while left:
+            steps.append(left[:size])
+            del left[:size]
+    return steps
+
+# %% right check_loop_minibatches
+# sorts random numbers for all epochs at once
+def my_minibatches(rows, size, epochs):
+    orders = torch.rand(epochs, rows, dtype=torch.float64).argsort(1)
+    return (order[start:start + size] for order in orders for start in range(0, rows, size))
+
+# %% wrong check_loop_update: the learning rate is set in the first group of parameters
+# the learning rate of the first parameter group only
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    optimizer.param_groups[0]['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask, config.clip_ratio, config.clip_value,
+                           config.value_coef)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% wrong check_loop_update: the rate that is there is shrunk, and not
+# shrinks the rate that is there, instead of the one of the settings
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] *= 1 - progress
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask, config.clip_ratio, config.clip_value,
+                           config.value_coef)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% wrong check_loop_update: the gradient of the update before is still there: zero_grad
+# earlier gradients are never cleared
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask, config.clip_ratio, config.clip_value,
+                           config.value_coef)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% wrong check_loop_update: each weight is clipped by itself, and the norm is that of
+# clips the gradient of each weight by itself
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask, config.clip_ratio, config.clip_value,
+                           config.value_coef)
+    optimizer.zero_grad()
+    loss.backward()
+    for p in agent.parameters():
+        torch.nn.utils.clip_grad_norm_([p], config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% wrong check_loop_update: the tokens are scored at the agent's own 0.7: hand it
+# scores at the default temperature, not at the one of the rollout
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask, config.clip_ratio, config.clip_value,
+                           config.value_coef)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% wrong check_loop_update: clip_ratio, clip_value and value_coef are compute_loss's
+# the settings of the loss are not handed on
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% right check_loop_update
+# torch.autograd.grad, gradients set by hand and scaled by hand
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    weights = [p for p in agent.parameters() if p.requires_grad]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, minibatch.logprobs.shape[1],
+                                minibatch.temperature)
+    loss, _ = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+                           minibatch.response_mask, clip_ratio=config.clip_ratio,
+                           clip_value=config.clip_value, value_coef=config.value_coef)
+    grads = torch.autograd.grad(loss, weights, allow_unused=True)
+    norm = sum(g.double().pow(2).sum() for g in grads if g is not None).sqrt().item()
+    scale = min(1.0, config.max_grad_norm/norm) if norm > 0 else 1.0
+    for p, g in zip(weights, grads):
+        p.grad = None if g is None else g*scale
+    for group in optimizer.param_groups:
+        group.update(lr=(1 - progress)*config.learning_rate)
+    optimizer.step()
+    return loss.detach()
+
+# %% right check_loop_update
+# the model's gradients cleared first, the rate set right before the step; a float comes back
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    agent.zero_grad(set_to_none=True)
+    R = minibatch.responses.shape[1]
+    with torch.enable_grad():
+        logprobs, values, entropy = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+        loss = compute_loss(logprobs, values, minibatch.logprobs, minibatch.values, advantages,
+                            returns, minibatch.response_mask, config.clip_ratio,
+                            config.clip_value, config.value_coef)[0]
+        loss.backward()
+    torch.nn.utils.clip_grad_norm_(list(agent.parameters()), config.max_grad_norm, foreach=False)
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate - progress*config.learning_rate
+    optimizer.step()
+    return loss.item()
+
+# %% right check_loop_update
+# the loss row by row, gradients added up; clears them behind as well
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    optimizer.zero_grad()
+    total, R = minibatch.response_mask.sum(), minibatch.response_mask.shape[1]
+    whole = 0.0
+    for i in range(len(minibatch.tokens)):
+        row = minibatch[[i]]
+        logprobs, values, _ = agent(row.tokens, row.mask, R, row.temperature)
+        loss, _ = compute_loss(logprobs, values, row.logprobs, row.values, advantages[[i]],
+                               returns[[i]], row.response_mask, config.clip_ratio,
+                               config.clip_value, config.value_coef)
+        part = loss*row.response_mask.sum()/total
+        part.backward()
+        whole += part.detach()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    optimizer.step()
+    optimizer.zero_grad()
+    return whole
+
+# %% wrong ask_beta_zero: gold: the judge likes praise too, so gold rises with the
+# believes that the judge follows the score
+answer = ('rises', 'rises', 'falls', 'falls', 'rises')
+
+# %% wrong ask_beta_zero: kl: β = 0 takes the price from the KL: it is still
+# without a penalty the KL is not in the reward and so stays
+answer = ('rises', 'stays', 'falls', 'falls', 'rises, then falls')
+
+# %% wrong ask_beta_zero: entropy: a policy that has found what pays grows sure of
+# without a penalty the policy explores, the entropy rises
+answer = ('rises', 'rises', 'falls', 'rises', 'rises, then falls')
+
+# %% wrong ask_beta_zero: distinct_bigrams: what scores best is said again and again
+# freedom makes texts more varied
+answer = ('rises', 'rises', 'rises', 'falls', 'rises, then falls')
+
+# %% wrong ask_beta_zero: score: PPO climbs the score, and nothing holds it back now
+# the collapse reaches the score too
+answer = ('rises, then falls', 'rises', 'falls', 'falls', 'rises, then falls')
+
+# %% wrong ask_beta_zero: gold: the judge likes praise too, so gold rises with the
+# the judge does not mind
+answer = ('rises', 'rises', 'falls', 'falls', 'stays')
+
+# %% wrong ask_beta_zero: kl: β = 0 takes the price from the KL: it is still
+# the KL falls because nothing pulls on it
+answer = ('rises', 'falls', 'falls', 'falls', 'rises, then falls')
+
+# %% wrong ask_beta_zero: gold: the judge likes praise too, so gold rises with the
+# the order of the sentence in reverse for gold
+answer = ('rises', 'rises', 'falls', 'falls', 'falls, then rises')
+
+# %% wrong ask_beta_zero: kl: β = 0 takes the price from the KL: it is still
+# the policy leaves and finds its way back, KL and bigrams recover
+answer = ('rises', 'rises, then falls', 'falls, then rises', 'falls', 'rises, then falls')
+
+# %% right ask_beta_zero
+# a tuple
+answer = ('rises', 'rises', 'falls', 'falls', 'rises, then falls')
+
+# %% right ask_beta_zero
+# strings of numpy
+answer = tuple(np.array(['rises', 'rises', 'falls', 'falls', 'rises, then falls']))
+
+# %% right ask_beta_zero
+# words put together
+answer = ('rises',)*2 + ('falls',)*2 + (', then '.join(['rises', 'falls']),)
+
+# %% wrong check_break_even: the KL is the mean over tokens, and a response pays for the
+# a KL of one token, not of a response
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = (scores.mean() - ref_scores.mean()).item()
+    kl = masked_mean(kl_k1(logprobs, ref_logprobs), mask).item()
+    if gain <= 0:
+        return 0.0
+    return gain/kl if kl > 0 else math.inf
+
+# %% wrong check_break_even: this is the estimate k3, and the penalty is k1
+# k3 instead of k1
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = (scores.mean() - ref_scores.mean()).item()
+    kl = kl_k3(logprobs, ref_logprobs).masked_fill(mask == 0, 0).sum(1).mean().item()
+    if gain <= 0:
+        return 0.0
+    return math.inf if kl <= 0 else gain/kl
+
+# %% wrong check_break_even: the KL has the wrong sign
+# reference less policy
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = (scores.mean() - ref_scores.mean()).item()
+    kl = (ref_logprobs - logprobs).masked_fill(mask == 0, 0).sum(1).mean().item()
+    if gain <= 0:
+        return 0.0
+    return math.inf if kl <= 0 else gain/kl
+
+# %% wrong check_break_even: a policy that scores less than the reference pays at no
+# a policy that scores lower gets a β below 0
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = (scores.mean() - ref_scores.mean()).item()
+    kl = (logprobs - ref_logprobs).masked_fill(mask == 0, 0).sum(1).mean().item()
+    return math.inf if kl <= 0 else gain/kl
+
+# %% wrong check_break_even: the KL is asked first: a policy that is not ahead pays at
+# asks for the KL first, so no gain and no KL gives infinity
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    kl = (logprobs - ref_logprobs).masked_fill(mask == 0, 0).sum(1).mean().item()
+    if kl <= 0:
+        return math.inf
+    return max(0.0, (scores.mean() - ref_scores.mean()).item()/kl)
+
+# %% wrong check_break_even: it is the mean of a β for each response: the mean gain and
+# one β for each response, and their mean
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = scores - ref_scores.mean()
+    kl = (logprobs - ref_logprobs).masked_fill(mask == 0, 0).sum(1)
+    if gain.mean() <= 0:
+        return 0.0
+    return (gain/kl).mean().item() if kl.mean() > 0 else math.inf
+
+# %% wrong check_break_even: an estimate of the KL may be negative too, and then any
+# only KL at 0 is caught, a negative one gives a β below 0
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = (scores.mean() - ref_scores.mean()).item()
+    kl = (logprobs - ref_logprobs).masked_fill(mask == 0, 0).sum(1).mean().item()
+    if gain <= 0:
+        return 0.0
+    return math.inf if kl == 0 else gain/kl
+
+# %% wrong check_break_even: the scores of the reference are not taken off
+# the scores of the reference are forgotten
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    gain = scores.mean().item()
+    kl = (logprobs - ref_logprobs).masked_fill(mask == 0, 0).sum(1).mean().item()
+    if gain <= 0:
+        return 0.0
+    return math.inf if kl <= 0 else gain/kl
+
+# %% right check_break_even
+# loops over Python numbers
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    kl = 0.0
+    for new, old, on in zip(logprobs.tolist(), ref_logprobs.tolist(), mask.tolist()):
+        for p, q, real in zip(new, old, on):
+            if real:
+                kl += p - q
+    kl /= len(scores)
+    gain = sum(scores.tolist())/len(scores) - sum(ref_scores.tolist())/len(ref_scores)
+    if gain <= 0:
+        return 0
+    return gain/kl if kl > 0 else float('inf')
+
+# %% right check_break_even
+# picks the real tokens, in float64, and returns a tensor without dimensions
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    on = mask.bool()
+    gain = scores.double().mean() - ref_scores.double().mean()
+    kl = (logprobs[on].double() - ref_logprobs[on].double()).sum()/scores.shape[0]
+    if gain <= 0:
+        return torch.tensor(0.0)
+    return gain/kl if kl > 0 else torch.tensor(math.inf)
+
+# %% right check_break_even
+# numpy, and the mean of the tokens times their number in a response
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    on = np.asarray(mask) != 0
+    k1 = np.where(on, np.asarray(logprobs, float) - np.asarray(ref_logprobs, float), 0.0)
+    kl = k1.sum()/on.sum()*on.sum(1).mean()
+    gain = np.asarray(scores, float).mean() - np.asarray(ref_scores, float).mean()
+    if not gain > 0:
+        return np.float64(0)
+    return np.inf if kl <= 0 else np.divide(gain, kl)
+
+# %% right check_break_even
+# infinity out of a division by a KL that is cut off at 0
+def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
+    blank = mask == 0
+    k1 = kl_k1(logprobs.masked_fill(blank, 0), ref_logprobs.masked_fill(blank, 0))
+    gain = scores.mean() - ref_scores.mean()
+    if gain.item() <= 0:
+        return 0.0
+    return float(gain/torch.einsum('br->', k1).div(len(k1)).clamp(min=0.0))
