@@ -28,6 +28,8 @@ def as_plain(value):
     "Numbers as float64 tensors; arrays, iterators, models and tables item by item."
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().double()
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':  # numbers, all at once
+        return torch.as_tensor(value, dtype=torch.float64)
     if isinstance(value, torch.nn.Module):
         return as_plain(value.state_dict())
     if isinstance(value, SimpleNamespace) or is_dataclass(value):
