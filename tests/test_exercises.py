@@ -11,7 +11,8 @@ from lesson_cells import NOTEBOOKS
 from rlhf_nbdev.tools.exercises import Check, Question
 
 LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback']
-NEEDS_A_PERSON = ('Labeler(', 'interact', 'SelectionSlider(', 'my_panel.jsonl')  # what the tests may leave out
+NEEDS_A_PERSON = (  # what the tests may leave out
+    'Labeler(', 'interact', 'SelectionSlider(', 'my_panel.jsonl')
 PATHS = [path for path in sorted(NOTEBOOKS.rglob('*.ipynb')) if 'exercises/' not in str(path)]
 EXERCISE = re.compile(r'^### Exercise \d.*: .+ \([★☆]{3}, \d+ minutes\)|'
                       r'^## Exercise: .+ \([★☆]{3}, \d+ minutes\)')

@@ -14,13 +14,14 @@ __all__ = ['wrong_shares', 'wrong_rates', 'wrong_places', 'mistakes_both_orders'
            'differences', 'by_characters', 'or_nan', 'slack_is_strict', 'no_absolute_value', 'one_side_is_alike',
            'only_alike', 'only_unlike', 'thirds', 'or_nan_with', 'halves', 'not_halved', 'ties_left_out',
            'ties_are_lost', 'empty_is_nothing', 'empty_is_a_tie', 'the_other_group_alone', 'nan_spreads',
-           'in_characters', 'of_parts', 'mean_over', 'plain_honest_gain', 'noisy_checkpoints', 'cross', 'highest',
-           'gain', 'front_and_back', 'each_prompt_its_own', 'prompts_pick', 'most_often_best', 'by_even_rows',
-           'normal_interval', 'per_prompt', 'plain_paired_interval', 'around', 'standard_error', 'side_by_side',
-           'same_ends', 'drawn_apart', 'all_answers_apart', 'every_answer_a_prompt', 'their_answers_as_prompts',
-           'as_many_as_both_have', 'all_pairs_of_answers', 'over_answers', 'answers_side_by_side',
-           'interval_of_each_answer', 'first_answers', 'best_answers', 'nearest_known', 'ends_of', 'several_answers',
-           'any_answers', 'plain_best_of_n', 'some_responses', 'of_kept', 'cumulated', 'kept_chances', 'other_kl',
+           'at_each_blank', 'scaled_up', 'in_characters', 'of_parts', 'mean_over', 'plain_honest_gain',
+           'noisy_checkpoints', 'cross', 'highest', 'gain', 'front_and_back', 'each_prompt_its_own', 'prompts_pick',
+           'most_often_best', 'by_even_rows', 'normal_interval', 'per_prompt', 'plain_paired_interval', 'around',
+           'standard_error', 'side_by_side', 'same_ends', 'drawn_apart', 'all_answers_apart', 'prompts_kept',
+           'two_low_quantiles', 'every_answer_a_prompt', 'their_answers_as_prompts', 'as_many_as_both_have',
+           'all_pairs_of_answers', 'over_answers', 'answers_side_by_side', 'interval_of_each_answer', 'first_answers',
+           'best_answers', 'nearest_known', 'ends_of', 'several_answers', 'any_answers', 'plain_best_of_n',
+           'as_if_draws_never_met', 'some_responses', 'of_kept', 'cumulated', 'kept_chances', 'other_kl',
            'each_tie_whole', 'ties_in_equal_parts', 'not_a_difference', 'a_power_of_each', 'all_as_likely',
            'drawn_at_all', 'in_the_order_given', 'last_of_equals', 'first_of_equals', 'from_the_best_down',
            'without_replacement', 'ties_whole_then_divided', 'as_a_density', 'all_the_same', 'lowest_is_kept',
@@ -359,6 +360,25 @@ mistakes_equal_length = {
     'an empty group whose weight is 0 spoils the sum: 0 times nan is nan': nan_spreads,
 }
 
+# %% ../../nbs/exercises/evaluate.ipynb #ee288d5a
+def at_each_blank(ours, theirs):
+    return np.array([len(a.split(' ')) - len(b.split(' ')) for a, b in zip(ours, theirs)])
+
+
+def scaled_up(won, ours, theirs, slack):
+    "Empty groups are left out, and the weights of the others grow."
+    groups = by_group(differences(ours, theirs), slack)
+    share = groups[2].mean()
+    weights = ((1 - share)/2, (1 - share)/2, share)
+    there = [(weight, won[group].mean()) for weight, group in zip(weights, groups) if group.any()]
+    return sum(weight*rate for weight, rate in there)/sum(weight for weight, _ in there)
+
+
+mistakes_equal_length |= {
+    'an empty group is left out and the other weights grow; where its weight is not 0, there is '
+    'no answer: nan': scaled_up,
+}
+
 # %% ../../nbs/exercises/evaluate.ipynb #069b5a5e
 def in_characters(ours, theirs):
     return np.array([len(a) - len(b) for a, b in zip(ours, theirs)])
@@ -379,7 +399,8 @@ def of_parts(measure, weights_of, empty):
     return version
 
 
-measures = {'': differences, 'characters are counted, not words': in_characters}
+measures = {'': differences, 'characters are counted, not words': in_characters,
+            'two blanks in a row are no word: `split()` without an argument': at_each_blank}
 empty_groups = {
     '': 'is nan',
     'an empty group whose weight is 0 spoils the sum: 0 times nan is nan': 'spoils',
@@ -544,6 +565,13 @@ mistakes_honest_gain |= {
     'the median over prompts is taken, not their mean':
         lambda gold: cross(gold, lambda half: np.median(half, 1).argmax(),
                            lambda i, _, other: np.median(other[i]) - np.median(other[0])),
+    'a row is picked by its highest single number; pick by its mean over prompts':
+        lambda gold: cross(gold, lambda half: half.max(1).argmax(), gain),
+    'a loss is counted as no gain; it is one, below 0':
+        lambda gold: cross(gold, highest, lambda i, _, other: max(gain(i, _, other), 0.0)),
+    'the two gains weigh by their prompts; each of them weighs one half':
+        lambda gold: cross(gold, highest, lambda i, _, other: (other[i] - other[0]).sum()
+                           )*2/gold.shape[1],
     'the gains of all prompts are summed; their mean is asked for':
         lambda gold: cross(gold, highest, lambda i, _, other: (other[i] - other[0]).sum()),
 }
@@ -611,6 +639,18 @@ def drawn_apart(ours, theirs):
 def all_answers_apart(ours, theirs):
     errors = [standard_error(x) for x in (ours, theirs)]
     return around(per_prompt(ours, theirs).mean(), math.hypot(*errors))
+
+
+def prompts_kept(ours, theirs):
+    "Columns of answers are drawn again, the same for all prompts."
+    columns, their_columns = ours.mean(0), theirs.mean(0)
+    error = math.hypot(standard_error(columns), standard_error(their_columns))
+    return around(columns.mean() - their_columns.mean(), error)
+
+
+def two_low_quantiles(x):
+    "The 0.025 and the 0.975 percent quantile of a normal mean."
+    return np.mean(x) - 3.48*standard_error(x), np.mean(x) - 2.34*standard_error(x)
 
 # %% ../../nbs/exercises/evaluate.ipynb #27573c64
 def every_answer_a_prompt(ours, theirs):
@@ -782,8 +822,17 @@ def plain_best_of_n(chances, scores, n):
         best_has_this_score = at_most**n - less**n
         kept = best_has_this_score*chances[i]/(at_most - less)  # equals share by their chances
         expected += kept*scores[i]
-        kl += kept*math.log(kept/chances[i])
+        if kept > 0:  # for a large n it may be too small for a float
+            kl += kept*math.log(kept/chances[i])
     return expected, kl
+
+
+def as_if_draws_never_met(chances, scores, n):
+    at_most = np.array([chances[scores <= score].sum() for score in scores])
+    kept = n*chances*at_most**(n - 1)
+    kept = kept/kept.sum()
+    there = kept > 0
+    return kept @ scores, kept[there] @ np.log(kept[there]/chances[there])
 
 # %% ../../nbs/exercises/evaluate.ipynb #ea8ff308
 def some_responses(seed):
@@ -914,6 +963,7 @@ def another_n(shift):
 
 mistakes_best_of_n = {
     'n is not used: this is one draw': lambda chances, scores, n: (chances @ scores, 0.0),
+    'n times the chance of a response is no chance: draws may be alike': as_if_draws_never_met,
     'every response is taken to be as likely; use `chances`': all_as_likely,
     'that is the chance that a response is drawn at all; it is kept only where nothing better is '
     'drawn': drawn_at_all,

@@ -434,3 +434,581 @@ def my_best_of_n(chances, scores, n):
     kept = ((less + alike)**n - less**n)*p/alike
     kl = torch.nn.functional.kl_div(p.log(), kept, reduction='sum')
     return torch.stack([kept @ s, kl])
+
+# %% wrong check_both_orders: the second order is about places as well: a 1 in it says
+# forgets that a verdict on the second reading is about theirs
+def my_both_orders(ours_first, theirs_first):
+    v = np.concatenate([ours_first, theirs_first])
+    rate = ((v + 1)/2).mean()
+    return rate, rate
+
+# %% wrong check_both_orders: the two numbers have changed places
+# the two results in the wrong order
+def my_both_orders(ours_first, theirs_first):
+    a, b = np.asarray(ours_first), np.asarray(theirs_first)
+    ours = (np.concatenate([a, -b]) + 1).mean()/2
+    first = (np.concatenate([a, b]) + 1).mean()/2
+    return first, ours
+
+# %% wrong check_both_orders: a tie counts as lost; it should count one half
+# a tie counts nothing
+def my_both_orders(ours_first, theirs_first):
+    n = len(ours_first)
+    ours = ((ours_first == 1).sum() + (theirs_first == -1).sum())/(2*n)
+    first = ((ours_first == 1).sum() + (theirs_first == 1).sum())/(2*n)
+    return ours, first
+
+# %% wrong check_both_orders: ties are left out; they should count one half
+# ties are left out of the count
+def my_both_orders(ours_first, theirs_first):
+    decided = (ours_first != 0).sum() + (theirs_first != 0).sum()
+    ours = ((ours_first == 1).sum() + (theirs_first == -1).sum())/decided
+    first = ((ours_first == 1).sum() + (theirs_first == 1).sum())/decided
+    return ours, first
+
+# %% wrong check_both_orders: the two orders are added; their mean is asked for
+# divides by N instead of 2N
+def my_both_orders(ours_first, theirs_first):
+    n = len(ours_first)
+    a, b = (ours_first + 1)/2, (theirs_first + 1)/2
+    return (a.sum() + (1 - b).sum())/n, (a.sum() + b.sum())/n
+
+# %% wrong check_both_orders: a pair is rounded to won, tied or lost before the mean
+# the sum of both verdicts decides a pair, over N pairs
+def my_both_orders(ours_first, theirs_first):
+    ours = np.sign(ours_first - theirs_first)
+    first = np.sign(ours_first + theirs_first)
+    return ((ours + 1)/2).mean(), ((first + 1)/2).mean()
+
+# %% wrong check_both_orders: the share of the first place hears only the order in which
+# the first place is taken from the first reading alone
+def my_both_orders(ours_first, theirs_first):
+    ours = (np.mean((ours_first + 1)/2) + np.mean((1 - theirs_first)/2))/2
+    first = np.mean((ours_first + 1)/2)
+    return float(ours), float(first)
+
+# %% wrong check_both_orders: the verdicts are averaged as −1, 0 and 1; won is 1, tied
+# mean verdicts from -1 to 1 instead of win rates
+def my_both_orders(ours_first, theirs_first):
+    return (ours_first - theirs_first).mean()/2, (ours_first + theirs_first).mean()/2
+
+# %% wrong check_both_orders: `theirs_first` is changed in place, and whoever called
+# turns the second verdicts round in place, and then asks for the first place
+def my_both_orders(ours_first, theirs_first):
+    theirs_first *= -1
+    ours = (((ours_first + 1)/2).mean() + ((theirs_first + 1)/2).mean())/2
+    first = (((ours_first + 1)/2).mean() + ((theirs_first + 1)/2).mean())/2
+    return ours, first
+
+# %% right check_both_orders
+# a plain loop with Python numbers and a dictionary
+def my_both_orders(ours_first, theirs_first):
+    worth = {1: 1.0, 0: 0.5, -1: 0.0}
+    ours = first = 0.0
+    for a, b in zip(ours_first, theirs_first):
+        a, b = int(a), int(b)
+        ours += worth[a] + worth[-b]
+        first += worth[a] + worth[b]
+    n = 2*len(ours_first)
+    return ours/n, first/n
+
+# %% right check_both_orders
+# the mean of differences and sums, a half added at the end
+def my_both_orders(ours_first, theirs_first):
+    a, b = np.asarray(ours_first, float), np.asarray(theirs_first, float)
+    return 0.5 + (a - b).mean()/4, 0.5 + (a + b).mean()/4
+
+# %% right check_both_orders
+# torch in float64, and a list of two tensors comes back
+def my_both_orders(ours_first, theirs_first):
+    a = torch.as_tensor(np.array(ours_first), dtype=torch.float64)
+    b = torch.as_tensor(np.array(theirs_first), dtype=torch.float64)
+    both = torch.stack([torch.cat([a, -b]), torch.cat([a, b])])
+    return list((both > 0).double().mean(1) + 0.5*(both == 0).double().mean(1))
+
+# %% right check_both_orders
+# counts verdicts with Counter
+def my_both_orders(ours_first, theirs_first):
+    a = Counter(np.asarray(ours_first).astype(int).tolist())
+    b = Counter(np.asarray(theirs_first).astype(int).tolist())
+    n = sum(a.values()) + sum(b.values())
+    ties = (a[0] + b[0])/2
+    return (a[1] + b[-1] + ties)/n, (a[1] + b[1] + ties)/n
+
+# %% wrong check_equal_length: characters are counted, not words
+# counts letters instead of words
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o) - len(t) for o, t in zip(ours, theirs)])
+    groups = [d > slack, d < -slack, abs(d) <= slack]
+    share = groups[2].mean()
+    weights = [(1 - share)/2, (1 - share)/2, share]
+    total = 0.0
+    for g, w in zip(groups, weights):
+        if w > 0:
+            total += w*(won[g].mean() if g.any() else math.nan)
+    return total
+
+# %% wrong check_equal_length: a difference of exactly `slack` words is alike still
+# a difference of exactly slack counts as longer
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    groups = [d >= slack, d <= -slack, abs(d) < slack]
+    share = groups[2].mean()
+    weights = [(1 - share)/2, (1 - share)/2, share]
+    total = 0.0
+    for g, w in zip(groups, weights):
+        if w > 0:
+            total += w*(won[g].mean() if g.any() else math.nan)
+    return total
+
+# %% wrong check_equal_length: two blanks in a row are no word: `split()` without an
+# splits at single blanks, so double blanks make empty words
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split(' ')) - len(t.split(' ')) for o, t in zip(ours, theirs)])
+    groups = [d > slack, d < -slack, abs(d) <= slack]
+    share = groups[2].mean()
+    weights = [(1 - share)/2, (1 - share)/2, share]
+    total = 0.0
+    for g, w in zip(groups, weights):
+        if w > 0:
+            total += w*(won[g].mean() if g.any() else math.nan)
+    return total
+
+# %% wrong check_equal_length: every group weighs a third; alike should weigh its own
+# every group weighs a third
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    groups = [d > slack, d < -slack, abs(d) <= slack]
+    return float(np.mean([won[g].mean() if g.any() else math.nan for g in groups]))
+
+# %% wrong check_equal_length: this is the win rate over all pairs, whatever their lengths
+# each group weighs its own share, which is the plain win rate
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    total = 0.0
+    for g in (d > slack, d < -slack, abs(d) <= slack):
+        if g.any():
+            total += g.mean()*won[g].mean()
+    return total
+
+# %% wrong check_equal_length: an empty group whose weight is 0 spoils the sum: 0 times
+# an empty group of weight 0 makes nan as well
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    longer, shorter = d > slack, d < -slack
+    alike = ~longer & ~shorter
+    rest = (1 - alike.mean())/2
+    mean = lambda g: won[g].mean() if g.any() else math.nan
+    return alike.mean()*mean(alike) + rest*mean(longer) + rest*mean(shorter)
+
+# %% wrong check_equal_length: an empty group is left out and the other weights grow
+# an empty group is left out and the other weights are scaled up
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    groups = [d > slack, d < -slack, abs(d) <= slack]
+    share = groups[2].mean()
+    weights = [(1 - share)/2, (1 - share)/2, share]
+    there = [(w, won[g].mean()) for g, w in zip(groups, weights) if g.any()]
+    return sum(w*m for w, m in there)/sum(w for w, m in there)
+
+# %% wrong check_equal_length: pairs of unlike length are thrown away; they should weigh
+# looks at alike pairs only
+def my_equal_length(won, ours, theirs, slack):
+    keep = [w for w, o, t in zip(won, ours, theirs) if abs(len(o.split()) - len(t.split())) <= slack]
+    return float(np.mean(keep)) if keep else math.nan
+
+# %% wrong check_equal_length: the slack is not used
+# forgets slack, only the very same number of words is alike
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    groups = [d > 0, d < 0, d == 0]
+    share = groups[2].mean()
+    weights = [(1 - share)/2, (1 - share)/2, share]
+    total = 0.0
+    for g, w in zip(groups, weights):
+        if w > 0:
+            total += w*(won[g].mean() if g.any() else math.nan)
+    return total
+
+# %% right check_equal_length
+# lists in a dictionary, no numpy
+def my_equal_length(won, ours, theirs, slack):
+    groups = {'longer': [], 'shorter': [], 'alike': []}
+    for w, o, t in zip(won, ours, theirs):
+        more = len(o.split()) - len(t.split())
+        groups['longer' if more > slack else 'shorter' if more < -slack else 'alike'].append(float(w))
+    n, alike = len(won), len(groups['alike'])
+    weights = {'alike': alike, 'longer': (n - alike)/2, 'shorter': (n - alike)/2}
+    total = 0.0
+    for name, weight in weights.items():
+        if weight == 0:
+            continue
+        if not groups[name]:
+            return float('nan')
+        total += weight*sum(groups[name])/len(groups[name])
+    return total/n
+
+# %% right check_equal_length
+# one weight for each pair, then a weighted average
+def my_equal_length(won, ours, theirs, slack):
+    d = np.array([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    kind = np.where(d > slack, 1, np.where(d < -slack, -1, 0))
+    up, down = (kind == 1).sum(), (kind == -1).sum()
+    if (up == 0) != (down == 0):
+        return np.nan
+    weight = np.ones(len(d))
+    if up:
+        weight[kind == 1] = (up + down)/2/up
+        weight[kind == -1] = (up + down)/2/down
+    return np.average(np.asarray(won, float), weights=weight)
+
+# %% right check_equal_length
+# pandas groupby
+def my_equal_length(won, ours, theirs, slack):
+    table = pd.DataFrame({'won': np.asarray(won, float),
+                          'more': [len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)]})
+    table['kind'] = (table.more > slack).astype(int) - (table.more < -slack).astype(int)
+    means = table.groupby('kind').won.mean().reindex([-1, 0, 1])
+    share = (table.kind == 0).mean()
+    weights = pd.Series([(1 - share)/2, share, (1 - share)/2], index=[-1, 0, 1])
+    return (means*weights)[weights > 0].sum(skipna=False)
+
+# %% right check_equal_length
+# torch in float64, a tensor without dimensions comes back
+def my_equal_length(won, ours, theirs, slack):
+    won = torch.tensor([float(w) for w in won], dtype=torch.float64)
+    d = torch.tensor([len(o.split()) - len(t.split()) for o, t in zip(ours, theirs)])
+    sides = [won[d > slack], won[d < -slack]]
+    alike = won[d.abs() <= slack]
+    n, n_alike = len(won), len(alike)
+    result = alike.sum()/n
+    if n_alike < n:
+        for side in sides:
+            result = result + (n - n_alike)/(2*n)*side.mean()  # the mean of nothing is nan
+    return result
+
+# %% wrong check_honest_gain: the prompts that picked a checkpoint report on it too, so
+# picks and reports on the same prompts
+def my_honest_gain(gold):
+    gains = []
+    for half in (gold[:, ::2], gold[:, 1::2]):
+        means = half.mean(1)
+        gains.append(means.max() - means[0])
+    return np.mean(gains)
+
+# %% wrong check_honest_gain: even prompts pick and odd ones report; the other way round
+# one way only
+def my_honest_gain(gold):
+    best = gold[:, ::2].mean(1).argmax()
+    return gold[best, 1::2].mean() - gold[0, 1::2].mean()
+
+# %% wrong check_honest_gain: the start cannot be picked; it should be, where nothing is
+# row 0 cannot be picked
+def my_honest_gain(gold):
+    gains = []
+    for a, b in ((0, 1), (1, 0)):
+        best = 1 + gold[1:, a::2].mean(1).argmax()
+        gains.append(gold[best, b::2].mean() - gold[0, b::2].mean())
+    return sum(gains)/2
+
+# %% wrong check_honest_gain: all prompts pick; those that report must not be among them
+# picks on all prompts and reports on each half
+def my_honest_gain(gold):
+    best = gold.mean(1).argmax()
+    gain = gold[best] - gold[0]
+    return (gain[::2].mean() + gain[1::2].mean())/2
+
+# %% wrong check_honest_gain: the first half of the prompts and the last are taken, not
+# the first half of the prompts and the second, not even and odd
+def my_honest_gain(gold):
+    half = gold.shape[1]//2
+    left, right = gold[:, :half], gold[:, half:]
+    gains = []
+    for pick, report in ((left, right), (right, left)):
+        best = pick.mean(1).argmax()
+        gains.append(report[best].mean() - report[0].mean())
+    return np.mean(gains)
+
+# %% wrong check_honest_gain: the start is not taken off: a gain is asked for
+# the start is not taken off
+def my_honest_gain(gold):
+    even, odd = gold[:, ::2].mean(1), gold[:, 1::2].mean(1)
+    return (odd[even.argmax()] + even[odd.argmax()])/2
+
+# %% wrong check_honest_gain: a row is picked by its highest single number; pick by its
+# picks the row that holds the highest single number
+def my_honest_gain(gold):
+    gains = []
+    for a, b in ((0, 1), (1, 0)):
+        best = gold[:, a::2].max(1).argmax()
+        gains.append(gold[best, b::2].mean() - gold[0, b::2].mean())
+    return np.mean(gains)
+
+# %% wrong check_honest_gain: a loss is counted as no gain; it is one, below 0
+# a loss is reported as no gain
+def my_honest_gain(gold):
+    even, odd = gold[:, ::2].mean(1), gold[:, 1::2].mean(1)
+    gains = [odd[even.argmax()] - odd[0], even[odd.argmax()] - even[0]]
+    return np.mean([max(0.0, g) for g in gains])
+
+# %% wrong check_honest_gain: the two gains weigh by their prompts; each of them weighs
+# weighs the two gains by their number of prompts
+def my_honest_gain(gold):
+    even, odd = gold[:, ::2], gold[:, 1::2]
+    i, j = even.mean(1).argmax(), odd.mean(1).argmax()
+    total = (odd[i] - odd[0]).sum() + (even[j] - even[0]).sum()
+    return total/gold.shape[1]
+
+# %% right check_honest_gain
+# plain Python lists and loops
+def my_honest_gain(gold):
+    rows = [[float(x) for x in row] for row in gold]
+    mean = lambda xs: sum(xs)/len(xs)
+    total = 0.0
+    for pick, report in ((0, 1), (1, 0)):
+        best = max(range(len(rows)), key=lambda c: mean(rows[c][pick::2]))
+        total += mean(rows[best][report::2]) - mean(rows[0][report::2])
+    return total/2
+
+# %% right check_honest_gain
+# the start is taken off first, gains only from then on
+def my_honest_gain(gold):
+    gain = np.asarray(gold, dtype=np.float64) - np.asarray(gold, dtype=np.float64)[:1]
+    even, odd = gain[:, 0::2].mean(axis=1), gain[:, 1::2].mean(axis=1)
+    return float(0.5*(odd[np.argmax(even)] + even[np.argmax(odd)]))
+
+# %% right check_honest_gain
+# a matrix of two averages, einsum, and a fancy index
+def my_honest_gain(gold):
+    gold = np.asarray(gold, float)
+    odd = np.arange(gold.shape[1]) % 2
+    average = np.stack([(1 - odd)/(1 - odd).sum(), odd/odd.sum()])  # (2, N)
+    means = np.einsum('cn,hn->ch', gold, average)
+    best = means.argmax(0)[::-1]
+    return (means[best, [0, 1]] - means[0]).mean()
+
+# %% right check_honest_gain
+# torch, returns a tensor without dimensions
+def my_honest_gain(gold):
+    g = torch.tensor(np.array(gold), dtype=torch.float64)
+    even, odd = g[:, ::2].mean(1), g[:, 1::2].mean(1)
+    return torch.stack([odd[even.argmax()] - odd[0], even[odd.argmax()] - even[0]]).mean()
+
+# %% wrong check_paired_interval: ours and theirs are resampled apart, so their prompts
+# the two policies are resampled apart, so the pairs are lost
+def my_paired_interval(ours, theirs):
+    rng = np.random.default_rng(0)
+    a, b = ours.mean(1), theirs.mean(1)
+    n = len(a)
+    means = [a[rng.integers(0, n, n)].mean() - b[rng.integers(0, n, n)].mean() for _ in range(2000)]
+    return np.quantile(means, 0.025), np.quantile(means, 0.975)
+
+# %% wrong check_paired_interval: every pair of answers counts as a prompt of its own
+# every pair of answers counts as a draw of its own
+def my_paired_interval(ours, theirs):
+    diff = (ours[:, :, None] - theirs[:, None, :]).ravel()
+    half = 1.96*diff.std(ddof=1)/np.sqrt(len(diff))
+    return diff.mean() - half, diff.mean() + half
+
+# %% wrong check_paired_interval: with one answer to each prompt, it is the interval of a
+# resamples the answers and leaves the prompts as they are
+def my_paired_interval(ours, theirs):
+    rng = np.random.default_rng(1)
+    K, J = ours.shape[1], theirs.shape[1]
+    means = []
+    for _ in range(1000):
+        means.append(ours[:, rng.integers(0, K, K)].mean() - theirs[:, rng.integers(0, J, J)].mean())
+    return np.percentile(means, 2.5), np.percentile(means, 97.5)
+
+# %% wrong check_paired_interval: it is the range of single prompts; the interval of their
+# the spread of prompts, not divided by the root of N
+def my_paired_interval(ours, theirs):
+    d = ours.mean(1) - theirs.mean(1)
+    return d.mean() - 1.96*d.std(), d.mean() + 1.96*d.std()
+
+# %% wrong check_paired_interval: the interval holds 90 %: 2.5 % are to be cut at each end
+# quantiles 5 and 95 make an interval of 90 %
+def my_paired_interval(ours, theirs):
+    rng = np.random.default_rng(2)
+    d = ours.mean(1) - theirs.mean(1)
+    means = d[rng.integers(0, len(d), (2000, len(d)))].mean(1)
+    low, high = np.quantile(means, [0.05, 0.95])
+    return low, high
+
+# %% wrong check_paired_interval: it is theirs less ours: the sign is the wrong way round
+# theirs less ours
+def my_paired_interval(ours, theirs):
+    d = theirs.mean(1) - ours.mean(1)
+    half = 1.96*d.std(ddof=1)/math.sqrt(len(d))
+    return d.mean() - half, d.mean() + half
+
+# %% wrong check_paired_interval: the upper end comes before the lower one
+# upper end first
+def my_paired_interval(ours, theirs):
+    d = ours.mean(1) - theirs.mean(1)
+    half = 1.96*d.std(ddof=1)/math.sqrt(len(d))
+    return d.mean() + half, d.mean() - half
+
+# %% wrong check_paired_interval: only the first answer to each prompt is used
+# takes only the first answer to each prompt
+def my_paired_interval(ours, theirs):
+    d = ours[:, 0] - theirs[:, 0]
+    half = 1.96*d.std(ddof=1)/math.sqrt(len(d))
+    return d.mean() - half, d.mean() + half
+
+# %% wrong check_paired_interval: with one answer to each prompt, it is the interval of a
+# quantile is asked for percents, 0.025 and 0.975 of a hundred
+def my_paired_interval(ours, theirs):
+    rng = np.random.default_rng(3)
+    d = ours.mean(1) - theirs.mean(1)
+    means = d[rng.integers(0, len(d), (2000, len(d)))].mean(1)
+    return tuple(np.percentile(means, [0.025, 0.975]))
+
+# %% right check_paired_interval
+# the formula, with N under the variance and the exact quantile
+def my_paired_interval(ours, theirs):
+    from statistics import NormalDist
+    d = np.asarray(ours).mean(axis=1) - np.asarray(theirs).mean(axis=1)
+    mean, error = float(d.mean()), float(d.std())/math.sqrt(len(d))
+    z = NormalDist().inv_cdf(0.975)
+    return [mean - z*error, mean + z*error]
+
+# %% right check_paired_interval
+# draws multinomial weights instead of rows
+def my_paired_interval(ours, theirs):
+    d = ours.mean(1) - theirs.mean(1)
+    n = len(d)
+    counts = np.random.default_rng(7).multinomial(n, np.full(n, 1/n), size=4000)
+    return np.quantile(counts @ d/n, [0.025, 0.975])
+
+# %% right check_paired_interval
+# draws prompts with random.choices, and sorts 2000 means
+def my_paired_interval(ours, theirs):
+    draw = random.Random(5)
+    d = [float(sum(a))/len(a) - float(sum(b))/len(b) for a, b in zip(ours, theirs)]
+    means = sorted(sum(draw.choices(d, k=len(d)))/len(d) for _ in range(2000))
+    return means[50], means[1949]
+
+# %% right check_paired_interval
+# resamples whole rows of both tables in torch, own generator
+def my_paired_interval(ours, theirs):
+    a, b = torch.tensor(np.array(ours)).double(), torch.tensor(np.array(theirs)).double()
+    n = len(a)
+    g = torch.Generator().manual_seed(11)
+    rows = torch.randint(n, (3000, n), generator=g)
+    means = a.mean(1)[rows].mean(1) - b.mean(1)[rows].mean(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return low.item(), high.item()
+
+# %% wrong check_best_of_n: of two that score alike, the last in the list is taken to
+# equal scores are kept in the order of the sort
+def my_best_of_n(chances, scores, n):
+    order = np.argsort(scores, kind='stable')
+    upto = np.cumsum(chances[order])**n
+    kept_sorted = np.diff(upto, prepend=0.0)
+    kept = np.zeros(len(chances))
+    kept[order] = kept_sorted
+    on = kept > 0
+    return (kept*scores).sum(), (kept[on]*np.log(kept[on]/chances[on])).sum()
+
+# %% wrong check_best_of_n: the chances are summed in the order given; sort by score
+# takes the scores to be sorted already
+def my_best_of_n(chances, scores, n):
+    upto = np.cumsum(chances)**n
+    kept = np.diff(upto, prepend=0.0)
+    on = kept > 0
+    return (kept*scores).sum(), (kept[on]*np.log(kept[on]/chances[on])).sum()
+
+# %% wrong check_best_of_n: the KL is the bound, which is reached only where every
+# the well-known bound in place of the KL
+def my_best_of_n(chances, scores, n):
+    below = np.array([chances[scores < s].sum() for s in scores])
+    upto = np.array([chances[scores <= s].sum() for s in scores])
+    kept = chances*(upto**n - below**n)/(upto - below)
+    return (kept*scores).sum(), math.log(n) - (n - 1)/n
+
+# %% wrong check_best_of_n: responses that score alike share in equal parts; the
+# equal scores share their chance evenly
+def my_best_of_n(chances, scores, n):
+    kept = np.zeros(len(chances))
+    for s in np.unique(scores):
+        same = scores == s
+        p = chances[scores <= s].sum()**n - chances[scores < s].sum()**n
+        kept[same] = p/same.sum()
+    on = kept > 0
+    return (kept*scores).sum(), (kept[on]*np.log(kept[on]/chances[on])).sum()
+
+# %% wrong check_best_of_n: the KL is of one draw from the best of n: which way round?
+# the KL the other way round
+def my_best_of_n(chances, scores, n):
+    below = np.array([chances[scores < s].sum() for s in scores])
+    upto = np.array([chances[scores <= s].sum() for s in scores])
+    kept = chances*(upto**n - below**n)/(upto - below)
+    return (kept*scores).sum(), (chances*np.log(chances/np.maximum(kept, 1e-300))).sum()
+
+# %% wrong check_best_of_n: n times the chance of a response is no chance: draws may be
+# n times the chance, normalised, as if draws never met
+def my_best_of_n(chances, scores, n):
+    upto = np.array([chances[scores <= s].sum() for s in scores])
+    kept = n*chances*upto**(n - 1)
+    kept = kept/kept.sum()
+    on = kept > 0
+    return (kept*scores).sum(), (kept[on]*np.log(kept[on]/chances[on])).sum()
+
+# %% wrong check_best_of_n: `scores` is changed in place, and whoever called still
+# sorts the scores in place, the chances stay where they were
+def my_best_of_n(chances, scores, n):
+    scores.sort()
+    kept = np.zeros(len(chances))
+    for s in np.unique(scores):
+        same = scores == s
+        p = chances[scores <= s].sum()**n - chances[scores < s].sum()**n
+        kept[same] = p*chances[same]/chances[same].sum()
+    on = kept > 0
+    return (kept*scores).sum(), (kept[on]*np.log(kept[on]/chances[on])).sum()
+
+# %% right check_best_of_n
+# one draw after the other, the chances of what is kept so far
+def my_best_of_n(chances, scores, n):
+    p = np.asarray(chances, dtype=np.float64)
+    s = np.asarray(scores)
+    beats = (s[:, None] > s[None, :]).astype(float)  # row beats column
+    kept = p.copy()
+    for _ in range(n - 1):
+        kept = p*(beats @ kept) + kept*(1 - beats.T @ p)
+    kl = sum(k*math.log(k/c) for k, c in zip(kept, p) if k > 0)
+    return float(kept @ s), kl
+
+# %% right check_best_of_n
+# pandas, and the KL over levels of score, which is the same number
+def my_best_of_n(chances, scores, n):
+    level = pd.Series(np.asarray(chances, float)).groupby(np.asarray(scores, float)).sum().sort_index()
+    upto = level.cumsum().clip(upper=1)**n
+    kept = upto.diff().fillna(upto.iloc[0])
+    kept_on = kept[kept > 0]
+    kl = (kept_on*np.log(kept_on/level[kept_on.index])).sum()
+    return (kept*kept.index.to_numpy()).sum(), kl
+
+# %% right check_best_of_n
+# sums over the place at which the winner was drawn
+def my_best_of_n(chances, scores, n):
+    k = np.arange(n)
+    mean, kl = 0.0, 0.0
+    for p, s in zip(chances, scores):
+        below, upto = chances[scores < s].sum(), min(1.0, chances[scores <= s].sum())
+        ratio = (below**k*upto**(n - 1 - k)).sum()  # kept / chance
+        mean += p*ratio*s
+        kl += p*ratio*math.log(ratio) if ratio > 0 else 0.0
+    return mean, kl
+
+# %% right check_best_of_n
+# torch in float64, a matrix of comparisons, xlogy; two tensors
+def my_best_of_n(chances, scores, n):
+    p = torch.tensor(np.array(chances), dtype=torch.float64)
+    s = torch.tensor(np.array(scores), dtype=torch.float64)
+    upto = (s[None, :] <= s[:, None]).double() @ p
+    same = (s[None, :] == s[:, None]).double() @ p
+    below = (s[None, :] < s[:, None]).double() @ p
+    ratio = (upto**n - below**n)/same
+    kept = p*ratio
+    return torch.dot(kept, s), (p*torch.xlogy(ratio, ratio)).sum()
