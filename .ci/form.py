@@ -38,6 +38,12 @@ def only_imports(source):
     return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body)
 
 
+def own_imports(source):
+    "Imports of this package among other code: nbdev runs such a cell alone, to build the site."
+    return [node for node in ast.parse(source).body
+            if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('rlhf_nbdev')]
+
+
 def function_faults(place, source):
     for name, size, one_line in functions(source):
         if size > BODY_LINES:
@@ -54,6 +60,8 @@ def notebook_faults(path):
         source = ''.join(cell['source'])
         if only_imports(source):
             continue
+        if own_imports(source):
+            yield f'{place} {cell["id"]}', 'imports of this package stand in cells of their own'
         exported = re.search(r'^#\|\s*exports?\b', source, re.M)
         limit = EXPORTED_LINES if exported else CELL_LINES
         size = len(code_lines(source))

@@ -11,6 +11,7 @@ __all__ = ['as_plain', 'as_tensor', 'agree', 'own_luck', 'Outcome', 'gradients_o
 # %% ../../nbs/tools/exercises.ipynb #e9a0b960
 import copy
 import inspect
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -227,7 +228,8 @@ class Check:
     def __call__(self, *answer, **named):
         "Print what there is to say of an answer. No error is raised, so the notebook runs on."
         mistake = self.verdict(*answer, **named)
-        print(f'Not done yet: {full_stop(mistake)}' if mistake else f'Right: {self.success}.')
+        said = f'Not done yet: {mistake}' if mistake else f'Right: {self.success}'
+        print(textwrap.fill(full_stop(said), 76))
 
     def assert_right(self, *answer, **named):
         "The same for a solution, which has to be right."
