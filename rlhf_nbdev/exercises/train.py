@@ -1680,6 +1680,5 @@ check_break_even = Check(
             negative_kl(),
     },
     mistakes=PRICE_MISTAKES,
-    success='at this β the gain in score is eaten up by the penalty: what lies below it is a '
-            'policy that pays, and PPO finds it',
+    success='at this β the gain in score is eaten up by the penalty',
 )
