@@ -25,7 +25,7 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 test: ratings ## the main job, every notebook (they take its steps one and two over), the other tests
 	$(BIN)/pytest -q tests/test_main_job.py
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 8 tests/test_faults.py tests/test_train.py tests/test_own_material.py tests/test_safety.py tests/test_texts.py tests/test_labeler.py tests --ignore tests/test_main_job.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 8 tests/test_faults.py tests/test_train.py tests/test_own_material.py tests/test_answers.py tests/test_safety.py tests/test_texts.py tests/test_labeler.py tests --ignore tests/test_main_job.py
 
 learn: ratings ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb

@@ -596,3 +596,579 @@ def my_rankings_loss(scores, ranks, prompts):
         if better.any():
             losses.append(-F.logsigmoid((r[:, None] - r)[better].mean()))
     return torch.stack(losses).mean()
+
+# %% wrong check_length_share: a pair whose ratings differ by exactly `near` is left out
+# near itself does not count (strictly below)
+def my_length_share(scores, ratings, lengths, near):
+    dr = (ratings[:, None] - ratings[None, :]).abs()
+    dl = lengths[:, None] - lengths[None, :]
+    ds = scores[:, None] - scores[None, :]
+    pairs = (dr < near) & (dl > 0)
+    if not pairs.any():
+        return 0.5
+    win = (ds > 0).float() + 0.5 * (ds == 0).float()
+    return win[pairs].mean().item()
+
+# %% wrong check_length_share: equal scores count as lost, and should count half
+# equal scores count 0
+def my_length_share(scores, ratings, lengths, near):
+    won, total = 0, 0
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            if abs(ratings[i] - ratings[j]) <= near and lengths[i] != lengths[j]:
+                total += 1
+                longer, shorter = (i, j) if lengths[i] > lengths[j] else (j, i)
+                if scores[longer] > scores[shorter]:
+                    won += 1
+    return won / total if total else 0.5
+
+# %% wrong check_length_share: equal scores are left out, and should count half
+# pairs with equal scores are left out of the count
+def my_length_share(scores, ratings, lengths, near):
+    dr = (ratings[:, None] - ratings[None, :]).abs()
+    dl = lengths[:, None] - lengths[None, :]
+    ds = scores[:, None] - scores[None, :]
+    pairs = (dr <= near) & (dl > 0) & (ds != 0)
+    if not pairs.any():
+        return 0.5
+    return (ds[pairs] > 0).float().mean().item()
+
+# %% wrong check_length_share: a pair whose ratings differ by exactly `near`
+# the difference of the ratings lacks its absolute value
+def my_length_share(scores, ratings, lengths, near):
+    dr = ratings[:, None] - ratings[None, :]
+    dl = lengths[:, None] - lengths[None, :]
+    ds = scores[:, None] - scores[None, :]
+    pairs = (dr <= near) & (dl > 0)
+    if not pairs.any():
+        return 0.5
+    win = (ds > 0).float() + 0.5 * (ds == 0).float()
+    return win[pairs].mean().item()
+
+# %% wrong check_length_share: where there is no pair, 0.5 is asked for: a mean of nothing
+# no pair gives NaN, the mean of nothing
+def my_length_share(scores, ratings, lengths, near):
+    i, j = torch.combinations(torch.arange(len(scores)), 2).unbind(1)
+    keep = ((ratings[i] - ratings[j]).abs() <= near) & (lengths[i] != lengths[j])
+    i, j = i[keep], j[keep]
+    agree = torch.sign(scores[i] - scores[j]) * torch.sign(lengths[i] - lengths[j])
+    return ((agree + 1) / 2).mean().item()
+
+# %% wrong check_length_share: texts of equal length tell nothing of
+# pairs of equal length count too, the first as the longer
+def my_length_share(scores, ratings, lengths, near):
+    total, won = 0, 0.0
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            if abs(float(ratings[i] - ratings[j])) > near:
+                continue
+            a, b = (i, j) if lengths[i] >= lengths[j] else (j, i)
+            total += 1
+            if scores[a] > scores[b]:
+                won += 1
+            elif scores[a] == scores[b]:
+                won += 0.5
+    return won / total if total > 0 else 0.5
+
+# %% wrong check_length_share: three of them, of which the longest and the shortest have
+# only neighbours in the order of the ratings are compared
+def my_length_share(scores, ratings, lengths, near):
+    order = torch.argsort(ratings)
+    s, r, l = scores[order], ratings[order], lengths[order]
+    keep = ((r[1:] - r[:-1]) <= near) & (l[1:] != l[:-1])
+    if keep.sum() == 0:
+        return 0.5
+    sign = torch.sign(s[1:] - s[:-1]) * torch.sign(l[1:] - l[:-1])
+    return (0.5 + 0.5 * sign[keep].float()).mean().item()
+
+# %% wrong check_length_share: `near` is not used: only pairs with equal ratings count
+# near ignored, only equal ratings are paired
+def my_length_share(scores, ratings, lengths, near):
+    dl = lengths[:, None] - lengths[None, :]
+    ds = scores[:, None] - scores[None, :]
+    pairs = (ratings[:, None] == ratings[None, :]) & (dl > 0)
+    if not pairs.any():
+        return 0.5
+    win = (ds > 0).float() + 0.5 * (ds == 0).float()
+    return win[pairs].mean().item()
+
+# %% wrong check_length_share: three of them, of which the longest and the shortest have
+# share per text first, then the mean over the texts
+def my_length_share(scores, ratings, lengths, near):
+    shares = []
+    for i in range(len(scores)):
+        ok = ((ratings - ratings[i]).abs() <= near) & (lengths < lengths[i])
+        if ok.any():
+            d = scores[i] - scores[ok]
+            shares.append(((d > 0).float() + 0.5 * (d == 0).float()).mean().item())
+    return sum(shares) / len(shares) if shares else 0.5
+
+# %% right check_length_share
+# generator over itertools.combinations, Python numbers
+import itertools
+
+def my_length_share(scores, ratings, lengths, near):
+    texts = list(zip(scores.tolist(), ratings.tolist(), lengths.tolist()))
+    points = []
+    for (s, r, l), (s2, r2, l2) in itertools.combinations(texts, 2):
+        if l == l2 or abs(r - r2) > near:
+            continue
+        points.append(0.5 if s == s2 else float((s > s2) == (l > l2)))
+    return sum(points) / len(points) if points else 0.5
+
+# %% right check_length_share
+# numpy in float64, every pair counted twice, np.float64 returned
+def my_length_share(scores, ratings, lengths, near):
+    s, r, l = (x.detach().cpu().numpy().astype(np.float64) for x in (scores, ratings, lengths))
+    agree = np.sign(np.subtract.outer(s, s)) * np.sign(np.subtract.outer(l, l))
+    keep = (np.abs(np.subtract.outer(r, r)) <= near) & (np.subtract.outer(l, l) != 0)
+    return np.float64(0.5) if keep.sum() == 0 else (agree[keep].mean() + 1) / 2
+
+# %% right check_length_share
+# sorted by length first, a tensor without dimensions returned
+def my_length_share(scores, ratings, lengths, near):
+    order = lengths.argsort(descending=True)
+    s, r, l = scores[order], ratings[order], lengths[order]
+    i, j = torch.triu_indices(len(s), len(s), offset=1)
+    keep = ((r[i] - r[j]).abs() <= near) & l[i].ne(l[j])
+    i, j = i[keep], j[keep]
+    if len(i) == 0:
+        return torch.tensor(0.5)
+    return torch.heaviside((s[i] - s[j]).double(), torch.tensor(0.5, dtype=torch.float64)).mean()
+
+# %% right check_length_share
+# counts of wins, losses and ties, vector by vector
+def my_length_share(scores, ratings, lengths, near):
+    wins = losses = ties = 0
+    for k in range(len(scores)):
+        shorter = (lengths < lengths[k]) & (torch.abs(ratings - ratings[k]) <= near)
+        wins += int((scores[k] > scores[shorter]).sum())
+        losses += int((scores[k] < scores[shorter]).sum())
+        ties += int((scores[k] == scores[shorter]).sum())
+    n = wins + losses + ties
+    return (2 * wins + ties) / (2 * n) if n else 1 / 2
+
+# %% wrong check_text_ends: a text is missed where the next one follows without padding
+# an end is only where padding follows, so texts that touch are one
+def my_text_ends(scores, texts):
+    nxt = F.pad(texts[:, 1:], (0, 1), value=0)
+    return scores[(texts > 0) & (nxt == 0)]
+
+# %% wrong check_text_ends: those are the first tokens of the texts, which have seen
+# first token of each text
+def my_text_ends(scores, texts):
+    prev = F.pad(texts[:, :-1], (1, 0), value=0)
+    return scores[(texts > 0) & (prev != texts)]
+
+# %% wrong check_text_ends: its shape is (1,), and (2,) is right. The case: two texts
+# only the last text of each row
+def my_text_ends(scores, texts):
+    T = texts.shape[1]
+    pos = torch.arange(T, device=texts.device)
+    last = torch.where(texts > 0, pos, torch.zeros_like(pos)).max(dim=1).values
+    has = (texts > 0).any(dim=1)
+    return scores.gather(1, last[:, None])[:, 0][has]
+
+# %% wrong check_text_ends: a text that ends with its row is missed
+# a text that ends in the last column is forgotten
+def my_text_ends(scores, texts):
+    end = (texts[:, :-1] != texts[:, 1:]) & (texts[:, :-1] > 0)
+    return scores[:, :-1][end]
+
+# %% wrong check_text_ends: a text that ends with its row is missed
+# torch.roll looks from the last column round to the first
+def my_text_ends(scores, texts):
+    nxt = torch.roll(texts, -1, dims=1)
+    return scores[(texts > 0) & (texts != nxt)]
+
+# %% wrong check_text_ends: rows are laid end to end, and a text at the end of one runs
+# flattened first, so a row's last text runs into the next row's first
+def my_text_ends(scores, texts):
+    flat = texts.flatten()
+    nxt = torch.cat([flat[1:], flat.new_zeros(1)])
+    return scores.flatten()[(flat > 0) & (flat != nxt)]
+
+# %% wrong check_text_ends: the number is right, but no gradient reaches `scores`: was
+# new tensor made of Python numbers, the gradient is cut
+def my_text_ends(scores, texts):
+    out = []
+    for b in range(texts.shape[0]):
+        for t in range(texts.shape[1]):
+            if texts[b, t] > 0 and (t + 1 == texts.shape[1] or texts[b, t + 1] != texts[b, t]):
+                out.append(scores[b, t].item())
+    return torch.tensor(out)
+
+# %% wrong check_text_ends: the first text of all rows comes first, then the second: go
+# first texts of all rows, then the second ones
+def my_text_ends(scores, texts):
+    T = texts.shape[1]
+    pos = torch.arange(T, device=texts.device)
+    out = []
+    for k in range(1, int(texts.max()) + 1):
+        for b in range(texts.shape[0]):
+            here = pos[texts[b] == k]
+            if len(here):
+                out.append(scores[b, here[-1]])
+    return torch.stack(out) if out else scores.new_zeros(0)
+
+# %% wrong check_text_ends: its shape is (2,), and (1,) is right. The case: padding
+# stretches of padding in front of and between texts count as texts
+def my_text_ends(scores, texts):
+    end = torch.ones_like(texts, dtype=torch.bool)
+    end[:, :-1] = texts[:, 1:] != texts[:, :-1]
+    end[:, -1] = texts[:, -1] > 0
+    return scores[end]
+
+# %% right check_text_ends
+# Python loops that collect flat positions
+def my_text_ends(scores, texts):
+    B, T = texts.shape
+    where = []
+    for b, row in enumerate(texts.tolist()):
+        for t, k in enumerate(row):
+            if k and row[t + 1:t + 2] != [k]:
+                where.append(b * T + t)
+    return scores.reshape(-1)[torch.tensor(where, dtype=torch.long, device=scores.device)]
+
+# %% right check_text_ends
+# amax of positions scattered into a table of texts
+def my_text_ends(scores, texts):
+    B, T = texts.shape
+    K = int(texts.max()) + 1
+    pos = torch.arange(T).expand(B, T)
+    last = torch.full((B, K), -1).scatter_reduce(1, texts.long(), pos, "amax")[:, 1:]
+    rows = torch.arange(B)[:, None].expand_as(last)
+    keep = last >= 0
+    return scores[rows[keep], last[keep]]
+
+# %% right check_text_ends
+# numpy finds the places, from the right to the left
+def my_text_ends(scores, texts):
+    t = texts.cpu().numpy()
+    rows, cols = [], []
+    for b in reversed(range(t.shape[0])):
+        behind = 0
+        for c in reversed(range(t.shape[1])):
+            if t[b, c] != 0 and t[b, c] != behind:
+                rows.append(b)
+                cols.append(c)
+            behind = t[b, c]
+    rows = torch.from_numpy(np.array(rows[::-1], dtype=np.int64))
+    cols = torch.from_numpy(np.array(cols[::-1], dtype=np.int64))
+    return scores[rows, cols]
+
+# %% right check_text_ends
+# unique_consecutive over keys of row and text, in float64
+def my_text_ends(scores, texts):
+    key = texts.long() + torch.arange(texts.shape[0])[:, None] * (int(texts.max()) + 1)
+    value, count = torch.unique_consecutive(key.flatten(), return_counts=True)
+    end = count.cumsum(0) - 1
+    end = end[texts.flatten()[end] > 0]
+    return scores.double().flatten().index_select(0, end)
+
+# %% wrong check_calibration_error: the groups are cut from 0 to 1; the confidence in the
+# 0 to 1 is cut instead of 0.5 to 1
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (gap > 0).float() + 0.5 * (gap == 0).float()
+    group = (conf * bins).long().clamp(max=bins - 1)
+    total = 0.0
+    for g in range(bins):
+        m = group == g
+        if m.any():
+            total += m.sum().item() * (conf[m].mean() - right[m].mean()).abs().item()
+    return total / len(gap)
+
+# %% wrong check_calibration_error: a tie counts as wrong, and should count half
+# a gap of 0 counts as wrong
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (gap > 0).float()
+    group = ((conf - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    err = 0.0
+    for g in group.unique():
+        m = group == g
+        err += m.float().mean().item() * (conf[m].mean() - right[m].mean()).abs().item()
+    return err
+
+# %% wrong check_calibration_error: a confidence of exactly 1 falls out of the last group
+# confidences of exactly 1 fall out of the last group
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (torch.sign(gap) + 1) / 2
+    edges = torch.linspace(0.5, 1, bins + 1)
+    err = 0.0
+    for low, high in zip(edges[:-1], edges[1:]):
+        m = (conf >= low) & (conf < high)
+        if m.any():
+            err += m.sum().item() / len(gap) * (conf[m].mean() - right[m].mean()).abs().item()
+    return err
+
+# %% wrong check_calibration_error: every group weighs the same: weigh each by the number of
+# every group weighs the same
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (torch.sign(gap) + 1) / 2
+    group = ((conf - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    errs = [(conf[group == g].mean() - right[group == g].mean()).abs() for g in group.unique()]
+    return torch.stack(errs).mean().item()
+
+# %% wrong check_calibration_error: one pair, lost: the model was sure of the wrong
+# the gap keeps its sign, so all that is below 0.5 lands in the first group
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap)
+    right = (torch.sign(gap) + 1) / 2
+    group = ((conf - 0.5) * 2 * bins).floor().long().clamp(0, bins - 1)
+    err = 0.0
+    for g in range(bins):
+        m = group == g
+        if m.any():
+            err += m.float().mean().item() * (conf[m].mean() - right[m].mean()).abs().item()
+    return err
+
+# %% wrong check_calibration_error: confidence and outcome are compared pair by pair: take both
+# no groups, distance pair by pair
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    right = (torch.sign(gap) + 1) / 2
+    return (torch.sigmoid(gap.abs()) - right).abs().mean().item()
+
+# %% wrong check_calibration_error: all pairs are in one group
+# signed distances cancel between groups
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (torch.sign(gap) + 1) / 2
+    group = ((conf - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    err = 0.0
+    for g in range(bins):
+        m = group == g
+        if m.any():
+            err += m.float().mean().item() * (conf[m].mean() - right[m].mean()).item()
+    return abs(err)
+
+# %% wrong check_calibration_error: the middle of a group stands for the mean confidence of its
+# the middle of the group stands for its mean confidence
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (torch.sign(gap) + 1) / 2
+    group = ((conf - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    err = 0.0
+    for g in range(bins):
+        m = group == g
+        if m.any():
+            middle = 0.5 + (g + 0.5) * 0.5 / bins
+            err += m.float().mean().item() * abs(middle - right[m].mean().item())
+    return err
+
+# %% wrong check_calibration_error: an empty group makes it nan
+# an empty group makes the result NaN
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.sigmoid(gap.abs())
+    right = (torch.sign(gap) + 1) / 2
+    group = ((conf - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    err = 0.0
+    for g in range(bins):
+        m = group == g
+        err = err + m.float().mean() * (conf[m].mean() - right[m].mean()).abs()
+    return err.item()
+
+# %% right check_calibration_error
+# bincount of conf minus right, the counts cancel
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).detach().double()
+    conf = gap.abs().sigmoid()
+    diff = conf - (gap.sign() + 1) / 2
+    group = ((conf - 0.5) * (2 * bins)).long().clamp(max=bins - 1)
+    return torch.bincount(group, weights=diff, minlength=bins).abs().sum().item() / gap.numel()
+
+# %% right check_calibration_error
+# np.histogram with weights
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).detach().numpy().astype(np.float64)
+    conf = 1 / (1 + np.exp(-np.abs(gap)))
+    right = np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))
+    sums = [np.histogram(conf, bins=bins, range=(0.5, 1.0), weights=w)[0] for w in (conf, right)]
+    return np.abs(sums[0] - sums[1]).sum() / len(gap)
+
+# %% right check_calibration_error
+# a dictionary of lists and Python numbers
+def my_calibration_error(chosen, rejected, bins):
+    groups = {}
+    for c, r in zip(chosen.tolist(), rejected.tolist()):
+        conf = 1 / (1 + math.exp(-abs(c - r)))
+        right = 0.5 if c == r else int(c > r)
+        groups.setdefault(min(int((conf - 0.5) / 0.5 * bins), bins - 1), []).append((conf, right))
+    total = sum(len(g) for g in groups.values())
+    return sum(len(g) * abs(sum(c for c, _ in g) / len(g) - sum(r for _, r in g) / len(g))
+               for g in groups.values()) / total
+
+# %% right check_calibration_error
+# bucketize with inner edges, one-hot and einsum, a tensor returned
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    conf = torch.softmax(torch.stack([gap, -gap]) / 2, dim=0).amax(0)
+    right = 0.5 + 0.5 * torch.sign(gap)
+    edges = torch.linspace(0.5, 1.0, bins + 1)[1:-1]
+    hot = F.one_hot(torch.bucketize(conf, edges, right=True), bins).to(conf.dtype)
+    n = hot.sum(0)
+    mean_conf = torch.einsum("nb,n->b", hot, conf) / n.clamp(min=1)
+    mean_right = torch.einsum("nb,n->b", hot, right.to(conf.dtype)) / n.clamp(min=1)
+    return (n / n.sum() * (mean_conf - mean_right).abs()).sum()
+
+# %% wrong check_rankings_loss: every comparison weighs the same, so a prompt with many
+# one mean over all comparisons, prompts with many weigh more
+def my_rankings_loss(scores, ranks, prompts):
+    pairs = (prompts[:, None] == prompts[None, :]) & (ranks[:, None] < ranks[None, :])
+    gap = scores[:, None] - scores[None, :]
+    return -F.logsigmoid(gap[pairs]).mean()
+
+# %% wrong check_rankings_loss: a prompt without a comparison is in the number that is
+# prompts without a comparison count as a loss of 0
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        s, r = scores[prompts == p], ranks[prompts == p]
+        better = r[:, None] < r[None, :]
+        gap = s[:, None] - s[None, :]
+        losses.append(-(F.logsigmoid(gap) * better).sum() / better.sum().clamp(min=1))
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: rank 1 is the best, and the higher rank is taken for the
+# the higher rank is taken for the better
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        s, r = scores[prompts == p], ranks[prompts == p]
+        better = r[:, None] > r[None, :]
+        if better.any():
+            losses.append(F.softplus(-(s[:, None] - s[None, :])[better]).mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: the log of a sigmoid is infinite for a gap of -200
+# log of sigmoid, infinite for a large gap the wrong way
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        s, r = scores[prompts == p], ranks[prompts == p]
+        better = r[:, None] < r[None, :]
+        if better.any():
+            losses.append(-torch.log(torch.sigmoid((s[:, None] - s[None, :])[better])).mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: a small number within the log bounds the loss of a clearly
+# finite, but a small number in the log bends the loss of large gaps
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        s, r = scores[prompts == p], ranks[prompts == p]
+        better = r[:, None] < r[None, :]
+        if better.any():
+            losses.append(-torch.log(torch.sigmoid((s[:, None] - s[None, :])[better]) + 1e-8).mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: responses of one rank are compared, and the first one wins
+# equal ranks are compared as well
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        s, r = scores[prompts == p], ranks[prompts == p]
+        order = torch.argsort(r, stable=True)
+        s = s[order]
+        if len(s) > 1:
+            i, j = torch.triu_indices(len(s), len(s), offset=1)
+            losses.append(-F.logsigmoid(s[i] - s[j]).mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: only neighbours in the ranking are compared: the first
+# only neighbours in the ranking are compared
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        s, r = scores[prompts == p], ranks[prompts == p]
+        order = torch.argsort(r)
+        s, r = s[order], r[order]
+        keep = r[1:] > r[:-1]
+        if keep.any():
+            losses.append(-F.logsigmoid((s[:-1] - s[1:])[keep]).mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: the responses to a prompt need not stand side by
+# takes each prompt's responses to stand side by side
+def my_rankings_loss(scores, ranks, prompts):
+    _, counts = torch.unique_consecutive(prompts, return_counts=True)
+    losses = []
+    for s, r in zip(scores.split(counts.tolist()), ranks.split(counts.tolist())):
+        better = r[:, None] < r[None, :]
+        if better.any():
+            losses.append(-F.logsigmoid((s[:, None] - s[None, :])[better]).mean())
+    return torch.stack(losses).mean() if losses else scores.sum() * 0
+
+# %% wrong check_rankings_loss: the number of a prompt is a name: it need not begin at
+# prompts are taken to be numbered 0, 1, 2, … without a hole
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in range(len(prompts.unique())):
+        s, r = scores[prompts == p], ranks[prompts == p]
+        better = r[:, None] < r[None, :]
+        if better.any():
+            losses.append(-F.logsigmoid((s[:, None] - s[None, :])[better]).mean())
+    return torch.stack(losses).mean() if losses else scores.sum() * 0
+
+# %% right check_rankings_loss
+# loops, dictionary and logaddexp
+def my_rankings_loss(scores, ranks, prompts):
+    costs = {}
+    zero = scores.new_zeros(())
+    n = len(scores)
+    for i in range(n):
+        for j in range(n):
+            if int(prompts[i]) == int(prompts[j]) and float(ranks[i]) < float(ranks[j]):
+                costs.setdefault(int(prompts[i]), []).append(torch.logaddexp(zero, scores[j] - scores[i]))
+    means = [sum(c) / len(c) for c in costs.values()]
+    return sum(means) / len(means)
+
+# %% right check_rankings_loss
+# one weight for each comparison, index_add, no loop
+def my_rankings_loss(scores, ranks, prompts):
+    _, group = prompts.unique(return_inverse=True)
+    i, j = torch.nonzero((group[:, None] == group) & (ranks[:, None] < ranks), as_tuple=True)
+    loss = F.softplus(scores[j] - scores[i])
+    k = int(group.max()) + 1
+    n = torch.bincount(group[i], minlength=k)
+    total = torch.zeros(k, dtype=loss.dtype).index_add(0, group[i], loss)
+    return (total[n > 0] / n[n > 0]).mean()
+
+# %% right check_rankings_loss
+# binary cross entropy with logits over combinations, in float64
+def my_rankings_loss(scores, ranks, prompts):
+    means = []
+    for p in set(prompts.tolist()):
+        idx = (prompts == p).nonzero().flatten()
+        if len(idx) < 2:
+            continue
+        i, j = torch.combinations(idx, 2).T
+        keep = ranks[i] != ranks[j]
+        i, j = i[keep], j[keep]
+        if len(i) > 0:
+            gap = scores[i].double() - scores[j].double()
+            means.append(F.binary_cross_entropy_with_logits(gap, (ranks[i] < ranks[j]).double()))
+    return torch.stack(means).sum() / len(means)
+
+# %% right check_rankings_loss
+# weighted sum of a full matrix by einsum, log_softmax of two
+def my_rankings_loss(scores, ranks, prompts):
+    same = prompts[:, None] == prompts[None, :]
+    pairs = (same & (ranks[:, None] < ranks[None, :])).to(scores.dtype)
+    mine, other = torch.broadcast_tensors(scores[:, None], scores[None, :])
+    cost = -F.log_softmax(torch.stack([mine, other], -1), -1)[..., 0]
+    per_prompt = torch.einsum("ij,jk->i", same.to(scores.dtype), pairs)
+    weight = pairs / per_prompt.clamp(min=1)[:, None]
+    return torch.einsum("ij,ij->", weight, cost) / weight.sum()
