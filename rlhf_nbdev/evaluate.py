@@ -565,7 +565,7 @@ def best_of_n(
 def best_of_n_bound(n: int) -> float:  # nats
     """The most that KL(best of n ‖ reference) can be (Beirami et al. 2024).
 
-    Reached where each response is rare and none score alike."""
+    Approached where each response is rare and none score alike."""
     return math.log(n) - (n - 1)/n
 
 # %% ../nbs/08_evaluate.ipynb #0958e3c6

@@ -740,6 +740,10 @@ mistakes_paired_interval |= {
     'prompt first': answers_side_by_side,
     'the intervals of single answers are averaged; average the answers, then make one interval':
         interval_of_each_answer,
+    'the prompts are kept and only their answers resampled; by chance here is which prompts':
+        prompts_kept,
+    'quantiles are asked for in percent, so 0.025 and 0.975 cut at a hundredth of what was meant':
+        lambda ours, theirs: two_low_quantiles(per_prompt(ours, theirs)),
     'the interval is around 0; it should be around the mean difference':
         lambda ours, theirs: around(0, standard_error(per_prompt(ours, theirs))),
     'it is the interval of ours alone': lambda ours, theirs: normal_interval(ours.mean(1)),

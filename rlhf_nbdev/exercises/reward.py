@@ -19,8 +19,7 @@ __all__ = ['LENGTH_MISTAKES', 'check_length_share', 'TEXT_END_MISTAKES', 'check_
            'across_prompts', 'matrix_loss', 'ties_as_half', 'ties_as_half_a_loss', 'first_wins_ties',
            'second_wins_ties', 'in_the_order_given', 'neighbours_in_rank', 'neighbours_or_equals', 'next_rank_only',
            'rough_pairs', 'padded_log', 'hinge', 'raw_gaps', 'with_margin', 'weighted_by_ranks', 'over_whole_ranking',
-           'over_all_pairs', 'masked_square', 'masked_half', 'runs_of_prompts', 'single_ones_left_out',
-           'weighted_by_responses']
+           'masked_square', 'masked_half', 'runs_of_prompts', 'single_ones_left_out', 'weighted_by_responses']
 
 # %% ../../nbs/exercises/reward.ipynb #8f9b894b
 import itertools
@@ -759,11 +758,6 @@ def over_whole_ranking(r, ranks):
     r = r[ranks.argsort(stable=True)]
     rest = r.flip(0).logcumsumexp(0).flip(0)
     return (rest - r)[:-1]
-
-
-def over_all_pairs(pairs):
-    n = round(len(pairs)**0.5)
-    return pairs.sum()/(n*n)
 
 
 def masked_square(r, ranks):
