@@ -1,15 +1,19 @@
 """Build the site into _docs: with Quarto where it is installed, otherwise with smalldocs.
 
-Pages have the same names either way."""
+Pages have the same names either way, and need no other host: see finish_site.py. Then Chromium
+walks them all: see walk_site.py."""
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from finish_site import finish
 from nbdev.serve import proc_nbs
+from walk_site import walk
 
 TOP = Path(__file__).resolve().parent.parent
+SITE = TOP/'_docs'
 TEXTS = ('.html', '.json', '.xml', '.txt', '.js')
 
 
@@ -32,16 +36,23 @@ def rename_pages(site):
         path.write_text(text, encoding='utf-8')
 
 
-def main():
+def build():
     subprocess.run(['nbdev-export'], cwd=TOP, check=True)
     if shutil.which('quarto'):
-        sys.exit(subprocess.run(['nbdev-docs'], cwd=TOP).returncode)
+        subprocess.run(['nbdev-docs'], cwd=TOP, check=True)
+        return
     proc_nbs(str(TOP/'nbs'))
     subprocess.run(['smalldocs', 'render', '_proc'], cwd=TOP, check=True)
-    shutil.rmtree(TOP/'_docs', ignore_errors=True)
-    shutil.copytree(TOP/'_proc'/'_docs', TOP/'_docs')
-    rename_pages(TOP/'_docs')
-    print(f"{len(list((TOP/'_docs').rglob('*.html')))} pages in _docs")
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.copytree(TOP/'_proc'/'_docs', SITE)
+    rename_pages(SITE)
+
+
+def main():
+    build()
+    finish(SITE, TOP/'build')
+    print(f"{len(list(SITE.rglob('*.html')))} pages in _docs")
+    sys.exit(walk(SITE))
 
 
 if __name__ == '__main__':

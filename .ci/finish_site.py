@@ -1,0 +1,126 @@
+"""What a built site still needs, whichever program built it: nothing from another host, pictures as
+files, links that stay on the site, source folded where its signature stands above it."""
+import base64
+import configparser
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from PIL import Image
+
+TOP = Path(__file__).resolve().parent.parent
+KATEX = '0.16.47'
+KATEX_ELSEWHERE = re.compile(r'https://cdn\.jsdelivr\.net/npm/katex@[^/"]+/dist')
+FONT_ELSEWHERE = re.compile(r'@import\s+url\(["\']?https?://[^)]+\)[^;]*;')
+PICTURE_INSIDE = re.compile(r'<img src="data:image/(png|jpeg);base64,([^"]+)"')
+
+
+def fetch_katex(build):
+    "KaTeX from the npm registry, kept in build/ for the next time; its folder."
+    folder = build/f'katex-{KATEX}'
+    if folder.exists():
+        return folder
+    if not shutil.which('npm'):
+        sys.exit('The site needs npm once, to fetch KaTeX (Debian: apt-get install npm).')
+    build.mkdir(exist_ok=True)
+    subprocess.run(['npm', 'pack', '--silent', f'katex@{KATEX}'], cwd=build, check=True,
+                   stdout=subprocess.DEVNULL)
+    with tarfile.open(build/f'katex-{KATEX}.tgz') as packed:
+        packed.extractall(build/'katex-unpacked', filter='data')
+    (build/'katex-unpacked'/'package').rename(folder)
+    return folder
+
+
+def lay_katex_beside(site, build):
+    "What a page loads of KaTeX, with its licence: styles, two scripts, fonts for today's browsers."
+    source, target = fetch_katex(build), site/'site_libs'/'katex'
+    for name in ('katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js'):
+        (target/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source/'dist'/name, target/name)
+    shutil.copy(source/'LICENSE', target/'LICENSE')
+    (target/'fonts').mkdir(exist_ok=True)
+    for font in (source/'dist'/'fonts').glob('*.woff2'):
+        shutil.copy(font, target/'fonts')
+
+
+def way_up(page, site):
+    "From a page to the top of the site: '' or '../'."
+    return '../'*(len(page.relative_to(site).parts) - 1)
+
+
+def pictures_as_files(text, page, site):
+    "Each picture that stands inside the page becomes a file, loaded when it comes into view."
+    folder = site/'pictures'
+    folder.mkdir(exist_ok=True)
+
+    def as_file(match):
+        kind, encoded = match.groups()
+        content = base64.b64decode(encoded)
+        width, height = Image.open(io.BytesIO(content)).size
+        name = f'{page.stem}-{hashlib.sha256(content).hexdigest()[:12]}.{kind}'
+        (folder/name).write_bytes(content)
+        size = f'width="{width}" height="{height}"'
+        return f'<img src="{way_up(page, site)}pictures/{name}" loading="lazy" {size}'
+
+    return PICTURE_INSIDE.sub(as_file, text)
+
+
+def own_address():
+    "Where the site is published, as settings.ini says: links to it can be relative."
+    settings = configparser.ConfigParser()
+    settings.read(TOP/'settings.ini', encoding='utf-8')
+    return settings['DEFAULT']['doc_url'] + '/'
+
+
+def fold_sources(text):
+    "The signature of an exported function stands above its source, which can stay folded."
+    return re.sub(r'<details open(?:="")?( class="code-fold">\s*<summary>Exported source)',
+                  r'<details\1', text)
+
+
+def anchors_of(page):
+    return set(re.findall(r'\bid="([^"]+)"', page.read_text(encoding='utf-8')))
+
+
+def methods_to_classes(text, page, anchors):
+    "A method without a heading of its own is found under its class."
+    def shorter(match):
+        path, anchor = match.groups()
+        target = (page.parent/path).resolve() if path else page
+        known = anchors.get(target)
+        if known is None or anchor in known or anchor.partition('.')[0] not in known:
+            return match.group()
+        return f'href="{path}#{anchor.partition(".")[0]}"'
+
+    return re.sub(r'href="([^":#]*)#([^"]+)"', shorter, text)
+
+
+def finish_page(page, site, anchors):
+    text = page.read_text(encoding='utf-8')
+    up = way_up(page, site)
+    text = KATEX_ELSEWHERE.sub(f'{up}site_libs/katex', text)
+    text = text.replace(f'href="{own_address()}', f'href="{up}')
+    text = methods_to_classes(text, page, anchors)
+    text = pictures_as_files(text, page, site)
+    page.write_text(fold_sources(text), encoding='utf-8')
+
+
+def finish(site, build):
+    lay_katex_beside(site, build)
+    for style in site.rglob('*.css'):
+        text = style.read_text(encoding='utf-8')
+        without = FONT_ELSEWHERE.sub('', text)
+        if without != text:
+            style.write_text(without, encoding='utf-8')
+    anchors = {page: anchors_of(page) for page in site.rglob('*.html')}
+    for page in anchors:
+        finish_page(page, site, anchors)
+
+
+if __name__ == '__main__':
+    finish(Path(sys.argv[1]).resolve(), TOP/'build')
