@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test learn check readme docs ablations parity floor newest mutants bench pretrain clean
+.PHONY: help ratings train test loggers learn check readme docs ablations parity floor newest mutants bench pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -26,6 +26,10 @@ test: ratings ## the main job, every notebook (they take its steps one and two o
 	$(BIN)/pytest -q tests/test_main_job.py
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 8 tests/test_faults.py tests/test_train.py tests/test_own_material.py tests/test_answers.py tests/test_safety.py tests/test_texts.py tests/test_labeler.py tests --ignore tests/test_main_job.py
+
+loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into .venv, and try each (1 minute)
+	$(BIN)/pip install --quiet -r tests/loggers/requirements.txt
+	$(BIN)/pytest -q tests/test_loggers.py
 
 learn: ratings ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb

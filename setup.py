@@ -36,6 +36,7 @@ setup(
     extras_require={
         'dev': settings['dev_requirements'].split(),
         'hub': settings['hub_requirements'].split(),
+        'loggers': settings['loggers_requirements'].split(),
     },
     entry_points={
         'console_scripts': commands,

@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Iterable
 
@@ -43,6 +44,7 @@ from rlhf_nbdev.run.checkpoint import (
     write_checkpoint,
 )
 from .inputs import FunctionReward, RunInputs, load_inputs, scale_function
+from .loggers import open_logger
 from .report import STEPS, finish_run
 from .stages import RunConfig, fine_tune, fit_reward_model, names_function
 from ..sft import linear_decay
@@ -248,6 +250,7 @@ class RunLog:
         self.seconds_before = self.rows[-1]['seconds'] if self.rows else 0.0
         handed_on = ('run', 'figures', 'made_from')  # from each checkpoint to the next
         self.handed_on = {name: state[name] for name in handed_on if name in state}
+        self.logger = None  # of `open_logger`, told of each row
 
     def rewrite(self):
         "Leave out what came after the checkpoint: it will be made again."
@@ -258,6 +261,8 @@ class RunLog:
         row['seconds'] += self.seconds_before
         self.rows.append(row)
         append_json_line(self.path, row)  # and returns when it is on the disk
+        if self.logger:
+            self.logger.log(row)
 
     def save(self, trainer: RLHFTrainer):
         lines = [json.dumps(row).encode() for row in self.rows]
@@ -344,6 +349,7 @@ def run_ppo(
     folder: Path,  # metrics.jsonl, curves.png and checkpoint.safetensors are written here
     state: dict,  # of the last checkpoint: 'update', how many are done, and what else it is to hold
     save_every: int = 5,  # updates from one checkpoint to the next
+    new_logger=lambda rows: None,  # is given the rows so far; makes a logger, or none
 ) -> tuple[list[dict], str]:  # rows of all updates, of those before too; why it ended early, or ''
     """Run the updates that are left.
 
@@ -351,6 +357,7 @@ def run_ppo(
     log = RunLog(folder, state)
     try:
         log.rewrite()
+        log.logger = new_logger(log.rows)
         with Stopping() as stop:
             updates = ppo_updates(trainer, prompts, reward_model, len(log.rows))
             record_updates(trainer, updates, log, stop, save_every)
@@ -360,6 +367,9 @@ def run_ppo(
     except OSError as error:
         raise OSError(f'{error}; `rlhf-train --resume {folder}` goes on from the last '
                       'checkpoint') from None
+    finally:
+        if log.logger:
+            log.logger.close()
     if log.rows:
         draw_curves(log.rows).savefig(folder/'curves.png', dpi=120)
     return log.rows, end_reason(log.rows, trainer.config.max_kl, stop)
@@ -425,11 +435,14 @@ def finish_ppo(
     state = load_checkpoint(folder/'checkpoint.safetensors', trainer)
     check_inputs(folder, state, prompts, reward_model)
     batches = prompt_batches(prompts, config)
+    settings = asdict(run) | asdict(config)
+    new_logger = partial(open_logger, run.report_to, folder, settings)
     with spare_memory('step three', run, config):
-        rows, reason = run_ppo(trainer, batches, reward_model, folder, state, run.save_every)
+        rows, reason = run_ppo(
+            trainer, batches, reward_model, folder, state, run.save_every, new_logger)
     announce_early_end(folder, reason, len(rows), config.updates)
 
-    trainer.agent.model.config.rlhf = asdict(run) | asdict(config)  # into config.json
+    trainer.agent.model.config.rlhf = settings  # into config.json
     trainer.agent.save_pretrained(folder, tokenizer)
     figures = state['figures'] | {
         'updates': len(rows),

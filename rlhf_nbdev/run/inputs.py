@@ -41,6 +41,7 @@ from rlhf_nbdev.reward import (
     RewardModel,
     normalize,
 )
+from .loggers import require_logger
 from rlhf_nbdev.run.stages import (
     RunConfig,
     find_demonstrations,
@@ -537,6 +538,7 @@ def load_inputs(
     begun: bool,  # steps one and two are done
 ) -> RunInputs:
     "All that a run reads, tried. Raises ValueError, FileNotFoundError, whatever cannot work."
+    require_logger(run.report_to)
     base_model, tokenizer = load_model(run.model)
     require_memory(base_model, config, room_in_memory(run.device))
     if not begun:

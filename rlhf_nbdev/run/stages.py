@@ -237,17 +237,17 @@ class RunConfig(Material):
         0.0, "AdamW's rate at the start of step two; 0: 3e-4 for the embedded model (this "
         "course), 5e-5 for others (Ziegler et al.'s code, for the smallest GPT-2).")
     stages: str = option(
-        '', 'Folder in which finished steps are kept and found again; '
-        'by default beside the human ratings.')
+        '', 'Folder in which finished steps are kept; by default beside the human ratings.')
     out: str = option(
         '', 'Folder of the run, which must not hold one yet; by default runs/ and the time.')
     resume: str = option(
         '', 'Folder of a run, to be taken up where it was; stands alone, since all settings are '
         'those of that run, but for --updates, if it is to go on for more than were asked for.')
-    save_every: Annotated[int, 'at least 1'] = option(
-        5, 'Updates from one checkpoint to the next.')
+    save_every: Annotated[int, 'at least 1'] = option(5, 'Updates from one checkpoint to the next.')
     eval_prompts: Annotated[int, 'at least 1'] = option(
         256, 'Held-out prompts answered by base, fine-tuned and final model.')
+    report_to: str = option(
+        'none', 'Where else the curves are shown: none, tensorboard, trackio or wandb.')
     device: str = option('cuda' if torch.cuda.is_available() else 'cpu', 'Where to compute.')
 
     def __post_init__(self):
