@@ -46,6 +46,7 @@ from rlhf_nbdev.run.checkpoint import (
 from .inputs import FunctionReward, RunInputs, load_inputs, scale_function
 from .loggers import open_logger
 from .report import STEPS, finish_run
+from .share import sampling_settings, write_card
 from .stages import RunConfig, fine_tune, fit_reward_model, names_function
 from ..sft import linear_decay
 from rlhf_nbdev.tools.files import (
@@ -57,7 +58,7 @@ from rlhf_nbdev.tools.files import (
     write_whole,
 )
 from ..tools.machine import keep_every_letter, saying_what_takes_less
-from ..tools.models import load_model
+from ..tools.models import eos_ids, load_model, pad_id
 from rlhf_nbdev.train import (
     NotFinite,
     draw_curves,
@@ -442,7 +443,9 @@ def finish_ppo(
             trainer, batches, reward_model, folder, state, run.save_every, new_logger)
     announce_early_end(folder, reason, len(rows), config.updates)
 
-    trainer.agent.model.config.rlhf = settings  # into config.json
+    model = trainer.agent.model
+    model.config.rlhf = settings  # into config.json
+    model.generation_config = sampling_settings(config, eos_ids(model), pad_id(model))
     trainer.agent.save_pretrained(folder, tokenizer)
     figures = state['figures'] | {
         'updates': len(rows),
@@ -565,7 +568,9 @@ def complete_run(
     with spare_memory('the evaluation', run, config):
         tables, measured = evaluate_run(run, config, inputs, trainer, reward_model)
     figures = measured | figures | {'seconds': round(time.perf_counter() - started)}
-    finish_run(folder, rows, tables, figures, asdict(run) | asdict(config))
+    settings = asdict(run) | asdict(config)
+    finish_run(folder, rows, tables, figures, settings)
+    write_card(folder, settings)
     sync(folder)
 
 # %% ../../nbs/run/command.ipynb #38a03912
