@@ -919,7 +919,7 @@ def my_best_of_n(chances, scores, n):
     on = kept > 0
     return (kept*scores).sum(), (kept[on]*np.log(kept[on]/chances[on])).sum()
 
-# %% wrong check_best_of_n: the KL is the bound, which is reached only where every
+# %% wrong check_best_of_n: the KL is the bound; it is approached where every
 # the well-known bound in place of the KL
 def my_best_of_n(chances, scores, n):
     below = np.array([chances[scores < s].sum() for s in scores])
