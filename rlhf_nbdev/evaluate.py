@@ -6,11 +6,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['SPOILT_KINDS', 'RUN_FIELDS', 'split_sentences', 'split_words', 'ngrams', 'TrigramModel', 'spoil', 'corrupt',
-           'labelled_sentences', 'fit_praise_model', 'Judge', 'reliability', 'calibration_error', 'sequence_kl',
-           'distinct_n', 'phrase_shares', 'overused', 'measure_rollout', 'measure', 'summarise', 'bootstrap',
-           'win_rate', 'prefers', 'agent_figures', 'meeting_figures', 'evaluate', 'is_run', 'parse_runs', 'read_study',
-           'panel_outcomes', 'best_of_n', 'best_of_n_bound', 'best_of_n_kl', 'study_points', 'error_bars', 'draw_beta',
-           'draw_best_of_n', 'label_frontier', 'draw_frontier', 'fit_overoptimisation']
+           'labelled_sentences', 'fit_praise_model', 'Judge', 'sequence_kl', 'bootstrap', 'win_rate', 'prefers',
+           'distinct_n', 'measure_rollout', 'measure', 'summarise', 'agent_figures', 'meeting_figures', 'evaluate',
+           'is_run', 'parse_runs', 'read_study', 'best_of_n', 'best_of_n_bound', 'study_points', 'error_bars',
+           'draw_beta', 'draw_best_of_n', 'label_frontier', 'draw_frontier', 'reliability', 'calibration_error',
+           'phrase_shares', 'overused', 'panel_outcomes', 'best_of_n_kl', 'fit_overoptimisation']
 
 # %% ../nbs/08_evaluate.ipynb #91743051
 import math
@@ -261,29 +261,6 @@ def praise(self: Judge,
     "The first question."
     return self.praise_model.predict_proba(texts)[:, 1]
 
-# %% ../nbs/08_evaluate.ipynb #52bd9d95
-def reliability(
-    probabilities: np.ndarray,  # (N,) what the judge said
-    outcomes: np.ndarray,  # (N,) what was so: 0 or 1, or a share of people
-    bins: int = 10,
-) -> pd.DataFrame:  # a row for each bin that is not empty: said, found, n
-    """Of all that was given a chance of about 70 %, were 70 % so?
-
-    Reliability diagram, DeGroot & Fienberg 1983."""
-    numbers = (np.asarray(probabilities)*bins).astype(int)
-    numbers = np.minimum(numbers, bins - 1)  # 1.0 belongs to the last bin
-    table = pd.DataFrame({'said': probabilities, 'found': outcomes, 'bin': numbers})
-    by_bin = table.groupby('bin')
-    return by_bin.agg(said=('said', 'mean'), found=('found', 'mean'), n=('said', 'size'))
-
-# %% ../nbs/08_evaluate.ipynb #fe13c2a6
-def calibration_error(
-    table: pd.DataFrame,  # of `reliability`
-) -> float:
-    "The mean distance of said and found: the expected calibration error of Guo et al. 2017."
-    distance = (table.said - table.found).abs()
-    return float(np.average(distance, weights=table.n))
-
 # %% ../nbs/08_evaluate.ipynb #d535cd11
 @torch.no_grad()
 def sequence_kl(
@@ -297,6 +274,45 @@ def sequence_kl(
     k1 = kl_k1(rollout.logprobs, ref_logprobs)
     return (k1*rollout.response_mask).sum(1)
 
+# %% ../nbs/08_evaluate.ipynb #7a7edcf7
+def bootstrap(
+    x,  # (N,): one number for each prompt
+    level: float = 0.95,
+    n: int = 2000,  # resamples
+    seed: int = 0,
+) -> tuple[float, float]:  # lower and upper end
+    "The percentile interval of the mean over prompts (Efron & Tibshirani 1993, chapter 13)."
+    x = np.asarray(x, dtype=float)
+    drawn = np.random.default_rng(seed).integers(len(x), size=(n, len(x)))  # (n, N) of prompts
+    means = x[drawn].mean(1)
+    low, high = np.quantile(means, [(1 - level)/2, (1 + level)/2])
+    return float(low), float(high)
+
+# %% ../nbs/08_evaluate.ipynb #485882a4
+def win_rate(
+    prefer,  # prompts, firsts, seconds -> (N,): 1 the first is better, −1 the second, 0 neither
+    prompts: list[str],
+    ours: list[str],
+    theirs: list[str],
+) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost; 0.75 or 0.25: tied in one order only
+    """Every pair is shown in both orders; what is won in one and lost in the other is a tie.
+
+    The mean is the win rate."""
+    ours_first = np.asarray(prefer(prompts, ours, theirs))
+    theirs_first = np.asarray(prefer(prompts, theirs, ours))
+    return 0.5 + (ours_first - theirs_first)/4
+
+# %% ../nbs/08_evaluate.ipynb #3b9b804b
+def prefers(
+    judge: Judge,
+    margin: float = 0.05,  # a smaller difference is a tie
+):  # for `win_rate`
+    "The judge as one who compares."
+    def prefer(prompts, firsts, seconds):
+        gap = judge(prompts, firsts) - judge(prompts, seconds)
+        return np.sign(gap)*(np.abs(gap) > margin)
+    return prefer
+
 # %% ../nbs/08_evaluate.ipynb #d2373efe
 def distinct_n(
     texts: list[str],
@@ -307,32 +323,6 @@ def distinct_n(
     for text in texts:
         grams += ngrams(text.split(), n)
     return len(set(grams))/max(1, len(grams))
-
-# %% ../nbs/08_evaluate.ipynb #f1d4f891
-def phrase_shares(
-    texts: list[str],
-    n: int,  # words in a phrase
-) -> pd.Series:  # by phrase
-    "The share of texts that hold each phrase."
-    counts = Counter()
-    for text in texts:
-        grams = ngrams(split_words(text), n)
-        counts.update({' '.join(gram) for gram in grams})  # once, however often a text says it
-    return pd.Series(counts, dtype=float)/len(texts)
-
-# %% ../nbs/08_evaluate.ipynb #40ce52fd
-def overused(
-    texts: list[str],
-    ref_texts: list[str],
-    n: int = 2,  # words in a phrase
-    top: int = 10,
-) -> pd.DataFrame:  # columns share, ref_share: of the responses that hold the phrase; by phrase
-    "The phrases whose share of responses has grown most."
-    shares = {'share': phrase_shares(texts, n), 'ref_share': phrase_shares(ref_texts, n)}
-    table = pd.DataFrame(shares).fillna(0.0)
-    growth = table.share - table.ref_share
-    by_growth = growth.sort_values(ascending=False, kind='stable').index
-    return table.loc[by_growth][:top]
 
 # %% ../nbs/08_evaluate.ipynb #52951cde
 @torch.no_grad()
@@ -394,45 +384,6 @@ def summarise(
     figures['words'] = table.response.str.split().str.len().mean()
     figures['distinct_bigrams'] = distinct_n(table.response)
     return figures
-
-# %% ../nbs/08_evaluate.ipynb #7a7edcf7
-def bootstrap(
-    x,  # (N,): one number for each prompt
-    level: float = 0.95,
-    n: int = 2000,  # resamples
-    seed: int = 0,
-) -> tuple[float, float]:  # lower and upper end
-    "The percentile interval of the mean over prompts (Efron & Tibshirani 1993, chapter 13)."
-    x = np.asarray(x, dtype=float)
-    drawn = np.random.default_rng(seed).integers(len(x), size=(n, len(x)))  # (n, N) of prompts
-    means = x[drawn].mean(1)
-    low, high = np.quantile(means, [(1 - level)/2, (1 + level)/2])
-    return float(low), float(high)
-
-# %% ../nbs/08_evaluate.ipynb #485882a4
-def win_rate(
-    prefer,  # prompts, firsts, seconds -> (N,): 1 the first is better, −1 the second, 0 neither
-    prompts: list[str],
-    ours: list[str],
-    theirs: list[str],
-) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost; 0.75 or 0.25: tied in one order only
-    """Every pair is shown in both orders; what is won in one and lost in the other is a tie.
-
-    The mean is the win rate."""
-    ours_first = np.asarray(prefer(prompts, ours, theirs))
-    theirs_first = np.asarray(prefer(prompts, theirs, ours))
-    return 0.5 + (ours_first - theirs_first)/4
-
-# %% ../nbs/08_evaluate.ipynb #3b9b804b
-def prefers(
-    judge: Judge,
-    margin: float = 0.05,  # a smaller difference is a tie
-):  # for `win_rate`
-    "The judge as one who compares."
-    def prefer(prompts, firsts, seconds):
-        gap = judge(prompts, firsts) - judge(prompts, seconds)
-        return np.sign(gap)*(np.abs(gap) > margin)
-    return prefer
 
 # %% ../nbs/08_evaluate.ipynb #a3350ccb
 def agent_figures(
@@ -522,30 +473,6 @@ def read_study(
     path = Path(path or files('rlhf_nbdev')/'embedded'/'study.jsonl')
     return parse_runs(path.read_bytes(), path)
 
-# %% ../nbs/08_evaluate.ipynb #dda9e948
-def panel_outcomes(
-    labels: list[dict],  # of `read_labels`
-    pairs: list[dict],  # as given to `LabelLog`: prompt, a (theirs), b (ours)
-) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost, as of `win_rate`
-    """A person's blind verdicts: the texts tell which side was whose.
-
-    What was skipped, or is of other pairs, is left out."""
-    ours = {}  # by prompt and texts, on whichever side
-    for pair in reversed(pairs):  # of two alike, the log shows the first
-        ours[pair['prompt'], *sorted([pair['a'], pair['b']])] = pair['b']
-    outcomes = []
-    for label in labels:
-        shown = label['prompt'], *sorted([label['left'], label['right']])
-        choice = label['choice']
-        if choice == 'skip' or shown not in ours:
-            continue
-        if choice == 'tie':
-            outcomes.append(0.5)
-        else:
-            chosen_text = label[choice]
-            outcomes.append(float(chosen_text == ours[shown]))
-    return np.array(outcomes)
-
 # %% ../nbs/08_evaluate.ipynb #b6582d46
 def best_of_n(
     scores: np.ndarray,  # (N,) of N responses to one prompt
@@ -567,22 +494,6 @@ def best_of_n_bound(n: int) -> float:  # nats
 
     Approached where each response is rare and none score alike."""
     return math.log(n) - (n - 1)/n
-
-# %% ../nbs/08_evaluate.ipynb #0958e3c6
-def best_of_n_kl(
-    scores: np.ndarray,  # (N,) of N responses to one prompt
-    n: int,
-) -> float:  # nats
-    """KL(best of n ‖ reference) if the N responses were all that the reference can say.
-
-    Those that score alike share their chance."""
-    _, counts = np.unique(np.round(scores, 4), return_counts=True)
-    chance = counts/counts.sum()  # of each score, from the lowest to the highest
-    at_most = counts.cumsum()/counts.sum()  # that a response scores no more than that
-    less = np.concatenate([[0], at_most[:-1]])
-    best_chance = at_most**n - less**n  # that this is the highest of n scores
-    ratio = np.maximum(best_chance, 1e-300)/chance  # no logarithm of zero
-    return float((best_chance*np.log(ratio)).sum())
 
 # %% ../nbs/08_evaluate.ipynb #f53745f3
 def study_points(
@@ -678,6 +589,95 @@ def draw_frontier(
         label_frontier(ax, column, farthest)
     axes[1].legend(fontsize=8, loc='lower right')
     return figure
+
+# %% ../nbs/08_evaluate.ipynb #52bd9d95
+def reliability(
+    probabilities: np.ndarray,  # (N,) what the judge said
+    outcomes: np.ndarray,  # (N,) what was so: 0 or 1, or a share of people
+    bins: int = 10,
+) -> pd.DataFrame:  # a row for each bin that is not empty: said, found, n
+    """Of all that was given a chance of about 70 %, were 70 % so?
+
+    Reliability diagram, DeGroot & Fienberg 1983."""
+    numbers = (np.asarray(probabilities)*bins).astype(int)
+    numbers = np.minimum(numbers, bins - 1)  # 1.0 belongs to the last bin
+    table = pd.DataFrame({'said': probabilities, 'found': outcomes, 'bin': numbers})
+    by_bin = table.groupby('bin')
+    return by_bin.agg(said=('said', 'mean'), found=('found', 'mean'), n=('said', 'size'))
+
+# %% ../nbs/08_evaluate.ipynb #fe13c2a6
+def calibration_error(
+    table: pd.DataFrame,  # of `reliability`
+) -> float:
+    "The mean distance of said and found: the expected calibration error of Guo et al. 2017."
+    distance = (table.said - table.found).abs()
+    return float(np.average(distance, weights=table.n))
+
+# %% ../nbs/08_evaluate.ipynb #f1d4f891
+def phrase_shares(
+    texts: list[str],
+    n: int,  # words in a phrase
+) -> pd.Series:  # by phrase
+    "The share of texts that hold each phrase."
+    counts = Counter()
+    for text in texts:
+        grams = ngrams(split_words(text), n)
+        counts.update({' '.join(gram) for gram in grams})  # once, however often a text says it
+    return pd.Series(counts, dtype=float)/len(texts)
+
+# %% ../nbs/08_evaluate.ipynb #40ce52fd
+def overused(
+    texts: list[str],
+    ref_texts: list[str],
+    n: int = 2,  # words in a phrase
+    top: int = 10,
+) -> pd.DataFrame:  # columns share, ref_share: of the responses that hold the phrase; by phrase
+    "The phrases whose share of responses has grown most."
+    shares = {'share': phrase_shares(texts, n), 'ref_share': phrase_shares(ref_texts, n)}
+    table = pd.DataFrame(shares).fillna(0.0)
+    growth = table.share - table.ref_share
+    by_growth = growth.sort_values(ascending=False, kind='stable').index
+    return table.loc[by_growth][:top]
+
+# %% ../nbs/08_evaluate.ipynb #dda9e948
+def panel_outcomes(
+    labels: list[dict],  # of `read_labels`
+    pairs: list[dict],  # as given to `LabelLog`: prompt, a (theirs), b (ours)
+) -> np.ndarray:  # (N,) 1 won, 0.5 tied, 0 lost, as of `win_rate`
+    """A person's blind verdicts: the texts tell which side was whose.
+
+    What was skipped, or is of other pairs, is left out."""
+    ours = {}  # by prompt and texts, on whichever side
+    for pair in reversed(pairs):  # of two alike, the log shows the first
+        ours[pair['prompt'], *sorted([pair['a'], pair['b']])] = pair['b']
+    outcomes = []
+    for label in labels:
+        shown = label['prompt'], *sorted([label['left'], label['right']])
+        choice = label['choice']
+        if choice == 'skip' or shown not in ours:
+            continue
+        if choice == 'tie':
+            outcomes.append(0.5)
+        else:
+            chosen_text = label[choice]
+            outcomes.append(float(chosen_text == ours[shown]))
+    return np.array(outcomes)
+
+# %% ../nbs/08_evaluate.ipynb #0958e3c6
+def best_of_n_kl(
+    scores: np.ndarray,  # (N,) of N responses to one prompt
+    n: int,
+) -> float:  # nats
+    """KL(best of n ‖ reference) if the N responses were all that the reference can say.
+
+    Those that score alike share their chance."""
+    _, counts = np.unique(np.round(scores, 4), return_counts=True)
+    chance = counts/counts.sum()  # of each score, from the lowest to the highest
+    at_most = counts.cumsum()/counts.sum()  # that a response scores no more than that
+    less = np.concatenate([[0], at_most[:-1]])
+    best_chance = at_most**n - less**n  # that this is the highest of n scores
+    ratio = np.maximum(best_chance, 1e-300)/chance  # no logarithm of zero
+    return float((best_chance*np.log(ratio)).sum())
 
 # %% ../nbs/08_evaluate.ipynb #e3760a50
 def fit_overoptimisation(

@@ -1011,7 +1011,7 @@ mistakes_best_of_n |= {
     'the expected score is summed over the n draws; one response is kept':
         lambda chances, scores, n: (n*(chances @ scores),
                                     plain_best_of_n(chances, scores, n)[1]),
-    'the KL is the bound, which is reached only where every response is rare and none score alike':
+    'the KL is the bound; it is approached where every response is rare and none score alike':
         other_kl(lambda kept, chances, n: math.log(n) - (n - 1)/n),
     'the KL is log n, without the (n − 1)/n even':
         other_kl(lambda kept, chances, n: math.log(n)),
