@@ -563,7 +563,7 @@ def my_weights(masks):
     n = [float(m.sum()) for m in masks]
     return [x / sum(n) for x in n]
 
-# %% wrong check_process_weights: a process with three times the tokens needs three times the
+# %% wrong check_process_weights: every process counts the same
 # every process with tokens weighs 1
 def my_weights(masks):
     return [1.0 if m.sum() > 0 else 0.0 for m in masks]
@@ -575,7 +575,7 @@ def my_weights(masks):
     busy = sum(1 for x in n if x > 0)
     return [busy * x / sum(n) for x in n]
 
-# %% wrong check_process_weights: a process with three times the tokens needs three times the
+# %% wrong check_process_weights: padding is counted too (only the weight of an empty
 # padding counted, numel in place of the sum of the mask
 def my_weights(masks):
     n = [m.numel() for m in masks]
@@ -587,7 +587,7 @@ def my_weights(masks):
     n = [int(m.bool().any(1).sum()) for m in masks]
     return [len(masks) * x / sum(n) for x in n]
 
-# %% wrong check_process_weights: a process with three times the tokens needs three times the
+# %% wrong check_process_weights: it is upside down: a process with few tokens
 # upside down, few tokens weigh most
 def my_weights(masks):
     n = [float(m.sum()) for m in masks]
@@ -904,3 +904,45 @@ def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
     plain = -(r * advantages)
     clipped = -(r.clamp(1 - eps, 1 + eps) * advantages)
     return torch.mean(plain + F.relu(clipped - plain))
+
+# %% wrong check_process_weights: rows are counted, not tokens (only the weight of an empty
+# rows in place of tokens, with care for an empty process
+def my_weights(masks):
+    rows = [len(m) if m.any() else 0 for m in masks]
+    return [len(masks)*len(m)/sum(len(k) for k in masks) if n else 0.0
+            for m, n in zip(masks, rows)]
+
+# %% wrong check_response_loss: infinity times 0 is NaN
+# the logarithm of a ratio that is infinite in the padding, times the mask
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    ratio = (logprobs - old_logprobs).exp()
+    r = ((ratio.log()*mask).sum(1)/mask.sum(1)).exp()
+    return torch.max(-r*advantages, -r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_response_loss: infinity times 0 is NaN
+# a product of ratios in which padding becomes 1, but not where it is infinite
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    ratio = (logprobs - old_logprobs).exp()
+    r = (ratio*mask + (1 - mask)).prod(1)**(1/mask.sum(1))
+    return -torch.min(r*advantages, r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_response_loss: a gradient of NaN
+# where after the exponential: the loss is right, its gradient is not
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    ratio = torch.where(mask.bool(), (logprobs - old_logprobs).exp(), 1.0)
+    r = ratio.prod(1)**(1/mask.sum(1))
+    return -torch.min(r*advantages, r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_response_loss: mean of the ratios
+# the mean of the ratios, and infinity times 0
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    ratio = (logprobs - old_logprobs).exp()
+    r = torch.einsum('br,br->b', ratio, mask)/mask.sum(1)
+    return -torch.min(r*advantages, r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% right check_response_loss
+# padding left out before anything is computed with it
+def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
+    log_ratio = torch.where(mask > 0, logprobs - old_logprobs, 0.0)
+    r = log_ratio.exp().prod(1)**(1/mask.sum(1))
+    return -torch.min(r*advantages, r.clamp(1 - eps, 1 + eps)*advantages).mean()
