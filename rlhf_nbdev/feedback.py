@@ -240,7 +240,8 @@ class Labeler:
     def _repr_mimebundle_(self, **kwargs):  # a line too, where there are no widgets
         self.show()
         line = f'Labeler: run this cell to see the panel; the labels are in {self.log.path}'
-        return self.panel._repr_mimebundle_(**kwargs) | {'text/plain': line}
+        view = {'version_major': 2, 'version_minor': 0, 'model_id': self.panel.model_id}
+        return {'text/plain': line, 'application/vnd.jupyter.widget-view+json': view}
 
 # %% ../nbs/09_your_feedback.ipynb #cd681015
 @patch

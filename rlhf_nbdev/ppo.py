@@ -46,11 +46,13 @@ def compute_loss(
     """PPO's clipped policy loss and clipped value loss.
 
     Schulman et al. 2017, equation 7; Ziegler et al. 2019, their code."""
-    ratio = ((logprobs - old_logprobs)*mask).exp()
+    is_padding = mask == 0  # masked before use: infinity*0 would be NaN, in gradients too
+    ratio = (logprobs - old_logprobs).masked_fill(is_padding, 0).exp()
     pg_loss1 = -advantages*ratio
     pg_loss2 = -advantages*ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
     policy_loss = masked_mean(torch.max(pg_loss1, pg_loss2), mask)
 
+    values = values.masked_fill(is_padding, 0)
     values_clipped = old_values + (values - old_values).clamp(-clip_value, clip_value)
     vf_loss1 = (values - returns)**2
     vf_loss2 = (values_clipped - returns)**2

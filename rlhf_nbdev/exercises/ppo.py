@@ -8,14 +8,15 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/ppo.html.md"""
 __all__ = ['ask_quiet_dials', 'WEIGHT_MISTAKES', 'check_process_weights', 'LOOPS', 'SIGNS', 'check_early_stop', 'RATIO_MISTAKES',
            'LOSS_MISTAKES', 'check_response_loss', 'three_numbers', 'judge_places', 'judge_quiet_dials',
            'plain_process_weights', 'mask_of', 'masks_of_processes', 'weights_by', 'tokens_of', 'rows_of',
-           'largest_first', 'without_empty', 'empty_left_out', 'play', 'too_far', 'plain_early_stop', 'drifting',
-           'falling_back', 'only_this_epoch', 'only_this_minibatch', 'step_comes_first', 'once_an_epoch',
-           'after_an_epoch', 'always_the_first', 'mean_of_kls', 'sum_of_kls', 'refused_step_counted', 'epochs_counted',
-           'silent_at_the_end', 'counted_anew', 'taken_all_the_same', 'looked_at_once', 'returns_at_once',
-           'one_epoch_more', 'one_epoch', 'above', 'loop_mistakes', 'plain_response_loss', 'responses_of',
-           'ragged_responses', 'mean_log_ratio', 'clipped_losses', 'with_ratio', 'with_loss', 'token_losses',
-           'ppo_over_tokens', 'ppo_over_responses', 'clipped_by_token', 'over_all_tokens', 'minimum_of_ratios',
-           'branch_without_advantage', 'means_first', 'one_for_the_batch']
+           'largest_first', 'without_empty', 'empty_left_out', 'zero_where_empty', 'weight_mistakes', 'play', 'too_far',
+           'plain_early_stop', 'drifting', 'falling_back', 'only_this_epoch', 'only_this_minibatch', 'step_comes_first',
+           'once_an_epoch', 'after_an_epoch', 'always_the_first', 'mean_of_kls', 'sum_of_kls', 'refused_step_counted',
+           'epochs_counted', 'silent_at_the_end', 'counted_anew', 'taken_all_the_same', 'looked_at_once',
+           'returns_at_once', 'one_epoch_more', 'one_epoch', 'above', 'loop_mistakes', 'plain_response_loss',
+           'responses_of', 'ragged_responses', 'with_huge_padding', 'mean_log_ratio', 'clipped_losses', 'with_ratio',
+           'with_loss', 'token_losses', 'ppo_over_tokens', 'ppo_over_responses', 'clipped_by_token', 'over_all_tokens',
+           'minimum_of_ratios', 'branch_without_advantage', 'means_first', 'one_for_the_batch', 'padding_masked_late',
+           'overflowing', 'right_ratio', 'response_mistakes']
 
 # %% ../../nbs/exercises/ppo.ipynb #917d3ea6
 import math
@@ -165,6 +166,22 @@ WEIGHT_MISTAKES = {
         empty_left_out,
 }
 
+# %% ../../nbs/exercises/ppo.ipynb #b558a058
+def zero_where_empty(version):
+    "The same mistake, made by a reader who takes care of a process without a token."
+    def zeroed(masks):
+        return torch.where(tokens_of(masks) > 0, version(masks), 0.0)
+    return zeroed
+
+
+def weight_mistakes():
+    mistakes = dict(WEIGHT_MISTAKES)
+    for meaning, version in WEIGHT_MISTAKES.items():
+        if version is not empty_left_out:
+            mistakes[f'{meaning} (only the weight of an empty process is right)'] = (
+                zero_where_empty(version))
+    return mistakes
+
 # %% ../../nbs/exercises/ppo.ipynb #ce8f9f32
 check_process_weights = Check(
     plain_process_weights,
@@ -178,7 +195,7 @@ check_process_weights = Check(
         'a process without a token has weight 0, and the others are averaged with it':
             ([mask_of(0), mask_of(3, 1)],),
     },
-    mistakes=WEIGHT_MISTAKES,
+    mistakes=weight_mistakes(),
     success='the average of the weighted gradients is that of the mean over all tokens, however '
             'they are spread over the processes',
 )
@@ -472,6 +489,15 @@ def ragged_responses(seed):
     logprobs = torch.where(mask > 0, logprobs, noise)
     return logprobs, old_logprobs, torch.randn(4), mask, 0.1 + 0.1*(seed % 3)
 
+# %% ../../nbs/exercises/ppo.ipynb #b6454abf
+def with_huge_padding():
+    "Two responses; in their padding stand numbers whose exponential is infinite."
+    arguments = responses_of([[1.1, 1.0, 1.0], [0.7, 1.3, 1.0]], [1.0, -2.0], [1, 2])
+    logprobs, old_logprobs, *_ = arguments
+    logprobs[0, 1:] = 200.0
+    old_logprobs[1, 2] = -200.0
+    return arguments
+
 # %% ../../nbs/exercises/ppo.ipynb #2d88ae12
 def mean_log_ratio(logprobs, old_logprobs, mask):
     return ((logprobs - old_logprobs)*mask).sum(1)/mask.sum(1)
@@ -573,6 +599,24 @@ RATIO_MISTAKES = {
         clipped_by_token,
 }
 
+# %% ../../nbs/exercises/ppo.ipynb #2ed420c4
+def padding_masked_late(logprobs, old_logprobs, mask):
+    ratios = torch.where(mask > 0, (logprobs - old_logprobs).exp(), 1.0)
+    return (ratios.log().sum(1)/mask.sum(1)).exp()
+
+
+def overflowing(version):
+    "The same, with ratios that become infinite in the padding before the mask comes."
+    def overflown(logprobs, old_logprobs, *others):
+        ratios = (logprobs - old_logprobs).exp()
+        return version(old_logprobs + ratios.log(), old_logprobs, *others)
+    return overflown
+
+
+def right_ratio(logprobs, old_logprobs, advantages, mask, eps):
+    ratios = mean_log_ratio(logprobs, old_logprobs, mask).exp()
+    return clipped_losses(ratios, advantages, eps).mean()
+
 # %% ../../nbs/exercises/ppo.ipynb #aaaf96a5
 LOSS_MISTAKES = {
     'every token counts the same, so a long response counts more than a short one':
@@ -613,6 +657,18 @@ LOSS_MISTAKES = {
         with_loss(lambda r, A, mask, eps: clipped_losses(r, A, eps)),
 }
 
+# %% ../../nbs/exercises/ppo.ipynb #a1a8d6e5
+def response_mistakes():
+    late = 'the mask comes after the exponential'
+    nan = f'{late}, which is infinite for a large number in the padding: infinity times 0 is NaN'
+    mistakes = RATIO_MISTAKES | LOSS_MISTAKES
+    for meaning, version in (RATIO_MISTAKES | LOSS_MISTAKES).items():
+        mistakes[f'{meaning}. Besides, {nan}'] = overflowing(version)
+    mistakes[nan] = overflowing(right_ratio)
+    mistakes[f'{late}: the loss is right, but a large number in the padding gets a gradient of NaN'
+             ] = with_ratio(padding_masked_late)
+    return mistakes
+
 # %% ../../nbs/exercises/ppo.ipynb #861bd791
 check_response_loss = Check(
     plain_response_loss,
@@ -628,9 +684,10 @@ check_response_loss = Check(
             responses_of([[2.0, 2.0], [1.1, 0.8]], [-1.0, 0.5], [2, 2]),
         'a ratio wrongly depends on what stands in the padding':
             responses_of([[1.1, 9.0, 0.01]], [1.0], [1]),
+        'the padding holds numbers whose exponential is infinite': with_huge_padding(),
         'it is wrong once rows are ragged and random, or eps is not 0.2': ragged_responses,
     },
-    mistakes=RATIO_MISTAKES | LOSS_MISTAKES,
+    mistakes=response_mistakes(),
     gradients=('logprobs',),
     draws=3,
     success='one ratio and one clip for a response, whatever its length; padding has no weight, '
