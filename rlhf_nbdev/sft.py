@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
 # %% auto #0
 __all__ = ['PROMPT_NAMES', 'RESPONSE_NAMES', 'tidy_sentence', 'sentence_letters', 'is_held_out', 'load_sentences',
-           'openings_and_wholes', 'Demonstrations', 'trim_padding', 'sft_loss', 'sft_batch_loss', 'held_out_loss',
+           'openings_and_wholes', 'Demonstrations', 'sft_loss', 'trim_padding', 'sft_batch_loss', 'held_out_loss',
            'linear_decay', 'warmup_then_linear', 'sft_step', 'sft_check', 'newest_is_lowest', 'copy_weights',
            'out_of_patience', 'sft_batches', 'train_sft', 'pair_of_columns', 'pair_of_conversation', 'text_to_cut',
            'pick_demonstrations', 'read_demonstrations']
@@ -136,14 +136,6 @@ class Demonstrations(Dataset):
         response_mask = mask*(mask.cumsum(0) > prompt)  # real tokens behind the opening
         return {'tokens': tokens, 'mask': mask, 'response_mask': response_mask}
 
-# %% ../nbs/03_sft.ipynb #6d639efa
-def trim_padding(
-    batch: dict,  # (B, T) each, padded on the left, with a 'mask' among them
-) -> dict:
-    "Drop the columns in which every row is padding."
-    start = batch['mask'].any(0).int().argmax()  # the first column with a real token
-    return {name: x[:, start:] for name, x in batch.items()}
-
 # %% ../nbs/03_sft.ipynb #28759d9f
 def sft_loss(
     logits: torch.Tensor,  # (B, T, V) of the model on `tokens`
@@ -153,6 +145,14 @@ def sft_loss(
     "Cross-entropy of the demonstrated responses; the opening is read, but not learnt."
     labels = tokens.masked_fill(response_mask == 0, -100)[:, 1:]  # cross_entropy skips -100
     return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels.flatten())
+
+# %% ../nbs/03_sft.ipynb #6d639efa
+def trim_padding(
+    batch: dict,  # (B, T) each, padded on the left, with a 'mask' among them
+) -> dict:
+    "Drop the columns in which every row is padding."
+    start = batch['mask'].any(0).int().argmax()  # the first column with a real token
+    return {name: x[:, start:] for name, x in batch.items()}
 
 # %% ../nbs/03_sft.ipynb #ec7cba19
 def sft_batch_loss(
@@ -270,7 +270,7 @@ def train_sft(
     held_out: Demonstrations,
     epochs: int = 1,
     batch_size: int = 16,
-    learning_rate: float = 3e-4,  # the highest
+    learning_rate: float = 3e-4,  # times the factor of `warmup_then_linear`
     checks: int = 4,  # in an epoch: how often the held-out loss is measured
     patience: int = 2,  # checks without a new best that end the training
 ) -> list[dict]:  # a row of `sft_check` for each check, the first before any step
