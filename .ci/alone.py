@@ -1,5 +1,5 @@
 """Each lesson alone, as in Colab: its notebook in an empty folder, an empty cache, nothing
-installed but the package and a kernel, in the newest versions that resolve. No error, no warning."""
+installed but the package and a kernel, in the newest versions. No error, and no warning."""
 import argparse
 import os
 import shutil

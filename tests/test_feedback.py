@@ -231,7 +231,7 @@ def test_sampled_pairs_differ(tokenizer, tmp_path):
 def test_pairs_are_sampled_until_two_differ(tokenizer, tmp_path, monkeypatch):
     data = held_out_prompts(tokenizer, tmp_path/'a.csv').dataset
     agent = Agent(decided_gpt2(vocab=len(tokenizer)))
-    scripted = iter([[' ', 'x'], ['a', 'x'], ['a', 'y'], ['b']])
+    scripted = iter([[' .', 'x'], ['a', 'X.'], ['a!', 'y'], ['b']])
     monkeypatch.setattr(feedback, 'response_texts', lambda *_: next(scripted))
     pairs = feedback.sample_pairs(agent, data, RLHFConfig(response_length=2), [0, 1])
     assert [(pair['a'], pair['b']) for pair in pairs] == [('a', 'b'), ('x', 'y')]

@@ -61,6 +61,11 @@ class Panel:
         self.output.get_by_role('textbox').click()
         self.page.keyboard.type(keys)
 
+    def save_notebook(self):
+        self.page.locator('.jp-CodeCell .cm-content').first.click()  # the panel keeps its keys
+        self.page.keyboard.press('Control+s')
+        self.page.locator('.jp-mod-dirty').wait_for(state='detached')
+
     def records(self):
         lines = (self.folder/'root'/'labels.jsonl').read_text().splitlines()
         return [json.loads(line) for line in lines]
@@ -118,6 +123,22 @@ def label_three(panel):
     return first, second, third
 
 
+def test_keys_work_after_a_click_and_the_count_is_there_after_a_reload(panel):
+    panel.run_cell('0 of 6')
+    panel.look_at(0)
+    panel.click('left is better')
+    panel.has_saved('left', '1 of 6')
+    panel.look_at(1)
+    panel.page.keyboard.type('2')  # nothing else was clicked
+    panel.has_saved('right', '2 of 6')
+    panel.save_notebook()
+    panel.page.reload()
+    panel.sees('2 of 6')
+    panel.look_at(2)
+    panel.click('no difference')
+    panel.has_saved('tie', '3 of 6')
+
+
 def label_the_rest(panel):
     panel.click('skip')
     panel.has_saved('skip', '3 of 6')
@@ -170,8 +191,7 @@ def test_a_reopened_notebook_says_nothing_that_is_no_longer_so(panel):
     panel.run_cell('0 of 6')
     panel.click('left is better')
     panel.sees('1 of 6')
-    panel.page.keyboard.press('Control+s')
-    panel.page.locator('.jp-mod-dirty').wait_for(state='detached')
+    panel.save_notebook()
     saved = json.loads((panel.folder/'root'/'panel.ipynb').read_text())
     assert ' of 6' not in json.dumps(saved['cells']), 'a count is saved with the cell'
     kill_kernel(panel)
