@@ -10,13 +10,14 @@ __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_con
            'end_reason', 'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo', 'load_step_three',
            'check_inputs', 'announce_early_end', 'finish_ppo', 'settings_of_checkpoint', 'settings_of_config',
            'find_settings', 'check_progress', 'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings',
-           'take_up', 'updates_asked', 'train', 'parse_options', 'train_command']
+           'take_up', 'updates_asked', 'train', 'parse_options', 'show_where', 'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
 import copy
 import json
 import sys
 import time
+import webbrowser
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -654,6 +655,23 @@ def parse_options() -> tuple[RunConfig, RLHFConfig | None]:  # None: as the run 
         return run, config if parser.parse_args().updates else None
     return run, config
 
+# %% ../../nbs/run/command.ipynb #63435e5b
+def show_where(
+    folder: Path,  # of a run that has ended
+):
+    "Say where the report is. In a terminal, offer to open it in a browser."
+    print(f'\nthe run is in {folder}')
+    report = (folder/'report.html').absolute()
+    if report.is_file():
+        print(f'open {report} in a browser')
+    if not (report.is_file() and sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    try:
+        if input('open it now? [y/N] ').strip().lower() in ('y', 'yes'):
+            webbrowser.open(report.as_uri())
+    except (EOFError, KeyboardInterrupt):
+        print()
+
 # %% ../../nbs/run/command.ipynb #126999ce
 def train_command():
     "The command `rlhf-train`. What cannot work is said in a line, without a traceback."
@@ -663,7 +681,7 @@ def train_command():
     try:
         run, config = parse_options()
         with spare_memory('the run', run, config or RLHFConfig()):
-            print(f'\nthe run is in {train(run, config)}')
+            show_where(train(run, config))
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError,
             MemoryError) as error:
         sys.exit(f'rlhf-train: {error}')
