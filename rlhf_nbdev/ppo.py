@@ -1,4 +1,4 @@
-"""Learn several times from the same responses, and stop in time.
+"""Learn several times from the same responses, and do not go astray.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
@@ -72,7 +72,7 @@ def explained_variance(
     values: torch.Tensor,  # (B, R) predicted
     returns: torch.Tensor,  # (B, R) what came of it
     mask: torch.Tensor,  # (B, R)
-) -> float:  # 1: perfect; 0: no better than the mean; below: worse
+) -> float:  # 1: all of it; 0: none; below 0: worse than one number
     "The share of the returns' variance that the values account for (as OpenAI Baselines logs it)."
     error = returns - values
     error_variance = masked_mean((error - masked_mean(error, mask))**2, mask)
