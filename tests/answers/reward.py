@@ -633,7 +633,7 @@ def my_length_share(scores, ratings, lengths, near):
         return 0.5
     return (ds[pairs] > 0).float().mean().item()
 
-# %% wrong check_length_share: a pair whose ratings differ by exactly `near`
+# %% wrong check_length_share: the rating of the shorter text is taken from
 # the difference of the ratings lacks its absolute value
 def my_length_share(scores, ratings, lengths, near):
     dr = ratings[:, None] - ratings[None, :]
@@ -654,7 +654,7 @@ def my_length_share(scores, ratings, lengths, near):
     agree = torch.sign(scores[i] - scores[j]) * torch.sign(lengths[i] - lengths[j])
     return ((agree + 1) / 2).mean().item()
 
-# %% wrong check_length_share: texts of equal length tell nothing of
+# %% wrong check_length_share: the first text is taken for the longer one
 # pairs of equal length count too, the first as the longer
 def my_length_share(scores, ratings, lengths, near):
     total, won = 0, 0.0
@@ -670,7 +670,7 @@ def my_length_share(scores, ratings, lengths, near):
                 won += 0.5
     return won / total if total > 0 else 0.5
 
-# %% wrong check_length_share: three of them, of which the longest and the shortest have
+# %% wrong check_length_share: only neighbours in rating are compared
 # only neighbours in the order of the ratings are compared
 def my_length_share(scores, ratings, lengths, near):
     order = torch.argsort(ratings)
@@ -692,7 +692,7 @@ def my_length_share(scores, ratings, lengths, near):
     win = (ds > 0).float() + 0.5 * (ds == 0).float()
     return win[pairs].mean().item()
 
-# %% wrong check_length_share: three of them, of which the longest and the shortest have
+# %% wrong check_length_share: each pair should weigh the same
 # share per text first, then the mean over the texts
 def my_length_share(scores, ratings, lengths, near):
     shares = []
@@ -811,7 +811,7 @@ def my_text_ends(scores, texts):
                 out.append(scores[b, here[-1]])
     return torch.stack(out) if out else scores.new_zeros(0)
 
-# %% wrong check_text_ends: its shape is (2,), and (1,) is right. The case: padding
+# %% wrong check_text_ends: padding is taken for a text where
 # stretches of padding in front of and between texts count as texts
 def my_text_ends(scores, texts):
     end = torch.ones_like(texts, dtype=torch.bool)
@@ -917,7 +917,7 @@ def my_calibration_error(chosen, rejected, bins):
     errs = [(conf[group == g].mean() - right[group == g].mean()).abs() for g in group.unique()]
     return torch.stack(errs).mean().item()
 
-# %% wrong check_calibration_error: one pair, lost: the model was sure of the wrong
+# %% wrong check_calibration_error: go into the first group
 # the gap keeps its sign, so all that is below 0.5 lands in the first group
 def my_calibration_error(chosen, rejected, bins):
     gap = chosen - rejected
@@ -1172,3 +1172,230 @@ def my_rankings_loss(scores, ranks, prompts):
     per_prompt = torch.einsum("ij,jk->i", same.to(scores.dtype), pairs)
     weight = pairs / per_prompt.clamp(min=1)[:, None]
     return torch.einsum("ij,ij->", weight, cost) / weight.sum()
+
+# %% wrong check_length_share: the rating of the shorter text is taken from
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(len(scores)):
+            if lengths[i] > lengths[j] and ratings[i] - ratings[j] <= near:
+                points.append(0.5 if scores[i] == scores[j] else float(scores[i] > scores[j]))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: the rating of the longer text is taken from
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(len(scores)):
+            if lengths[i] > lengths[j] and ratings[j] - ratings[i] <= near:
+                points.append(0.5 if scores[i] == scores[j] else float(scores[i] > scores[j]))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: neighbours in length
+def my_length_share(scores, ratings, lengths, near):
+    order = lengths.argsort(stable=True)
+    s, r, n = scores[order], ratings[order], lengths[order]
+    points = []
+    for i in range(len(s) - 1):
+        if n[i+1] > n[i] and abs(r[i+1] - r[i]) <= near:
+            points.append(0.5 if s[i] == s[i+1] else float(s[i+1] > s[i]))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: neighbours in rating
+def my_length_share(scores, ratings, lengths, near):
+    order = ratings.argsort(stable=True)
+    s, r, n = scores[order], ratings[order], lengths[order]
+    points = []
+    for i in range(len(s) - 1):
+        if n[i+1] != n[i] and abs(r[i+1] - r[i]) <= near:
+            agrees = (s[i+1] > s[i]) == (n[i+1] > n[i])
+            points.append(0.5 if s[i] == s[i+1] else float(agrees))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: in it, both ways
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(len(scores)):
+            if i != j and lengths[i] >= lengths[j] and abs(ratings[i] - ratings[j]) <= near:
+                points.append(0.5 if scores[i] == scores[j] else float(scores[i] > scores[j]))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: each text with itself
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(len(scores)):
+            if lengths[i] >= lengths[j] and abs(ratings[i] - ratings[j]) <= near:
+                points.append(0.5 if scores[i] == scores[j] else float(scores[i] > scores[j]))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: the first text is taken for the longer one
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            if abs(ratings[i] - ratings[j]) <= near:
+                a, c = (i, j) if lengths[i] >= lengths[j] else (j, i)
+                points.append(0.5 if scores[a] == scores[c] else float(scores[a] > scores[c]))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: the second text is taken for the longer one
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            if abs(ratings[i] - ratings[j]) <= near:
+                agrees = (scores[i] > scores[j]) == (lengths[i] > lengths[j])
+                points.append(0.5 if scores[i] == scores[j] else float(agrees))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_length_share: by the order of the texts
+def my_length_share(scores, ratings, lengths, near):
+    points = []
+    for i in range(len(scores)):
+        for j in range(i + 1, len(scores)):
+            if abs(ratings[i] - ratings[j]) <= near and lengths[i] != lengths[j]:
+                points.append(float((scores[i] > scores[j]) == (lengths[i] > lengths[j])))
+    return sum(points)/len(points) if points else 0.5
+
+# %% wrong check_text_ends: padding is taken for a text where
+def my_text_ends(scores, texts):
+    following = F.pad(texts[:, 1:], (0, 1), value=0)
+    return scores[texts != following]
+
+# %% wrong check_text_ends: padding is taken for a text with the number 0
+def my_text_ends(scores, texts):
+    found = []
+    for row, numbers in zip(scores, texts):
+        for k in range(int(numbers.max()) + 1):
+            if (numbers == k).any():
+                found.append(row[numbers == k][-1])
+    return torch.stack(found)
+
+# %% wrong check_text_ends: one place after the change
+def my_text_ends(scores, texts):
+    ends = texts[:, 1:] != texts[:, :-1]
+    return scores[:, 1:][ends]
+
+# %% wrong check_calibration_error: absolute value of the distance is missing
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    c, right = torch.sigmoid(gap.abs()), 0.5 + 0.5*gap.sign()
+    which = ((c - 0.5)*2*bins).long().clamp(max=bins - 1)
+    total = 0.
+    for k in which.unique():
+        m = which == k
+        total += m.sum()*(right[m].mean() - c[m].mean())
+    return total/len(c)
+
+# %% wrong check_calibration_error: after the sum over groups
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    c, right = torch.sigmoid(gap.abs()), 0.5 + 0.5*gap.sign()
+    which = ((c - 0.5)*2*bins).long().clamp(max=bins - 1)
+    total = 0.
+    for k in which.unique():
+        m = which == k
+        total += m.sum()*(right[m].mean() - c[m].mean())
+    return abs(total)/len(c)
+
+# %% wrong check_calibration_error: the number of all pairs by that of the group
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    c, right = torch.sigmoid(gap.abs()), 0.5 + 0.5*gap.sign()
+    which = ((c - 0.5)*2*bins).long().clamp(max=bins - 1)
+    total = 0.
+    for k in which.unique():
+        m = which == k
+        total += len(c)/m.sum()*(right[m].mean() - c[m].mean()).abs()
+    return total
+
+# %% wrong check_calibration_error: the smallest group weighs most
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    c, right = torch.sigmoid(gap.abs()), 0.5 + 0.5*gap.sign()
+    which = ((c - 0.5)*2*bins).long().clamp(max=bins - 1)
+    total, w = 0., 0.
+    for k in which.unique():
+        m = which == k
+        total += (right[m].mean() - c[m].mean()).abs()/m.sum()
+        w += 1/m.sum()
+    return total/w
+
+# %% wrong check_calibration_error: divided by its number, not multiplied
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    c, right = torch.sigmoid(gap.abs()), 0.5 + 0.5*gap.sign()
+    which = ((c - 0.5)*2*bins).long().clamp(max=bins - 1)
+    total = 0.
+    for k in which.unique():
+        m = which == k
+        total += (right[m].mean() - c[m].mean()).abs()/m.sum()
+    return total
+
+# %% wrong check_calibration_error: go into the first group
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    c, right = torch.sigmoid(gap), 0.5 + 0.5*gap.sign()
+    which = ((c - 0.5)*2*bins).long().clamp(0, bins - 1)
+    total = 0.
+    for k in which.unique():
+        m = which == k
+        total += m.sum()*(right[m].mean() - c[m].mean()).abs()
+    return total/len(c)
+
+# %% wrong check_rankings_loss: few comparisons weighs more
+def my_rankings_loss(scores, ranks, prompts):
+    losses, weights = [], []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        b = k[:, None] < k
+        if b.any():
+            losses.append(-F.logsigmoid((r[:, None] - r)[b]).mean())
+            weights.append(1/b.sum())
+    w = torch.stack(weights)
+    return (torch.stack(losses)*w).sum()/w.sum()
+
+# %% wrong check_rankings_loss: few responses weighs more
+def my_rankings_loss(scores, ranks, prompts):
+    losses, weights = [], []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        b = k[:, None] < k
+        if b.any():
+            losses.append(-F.logsigmoid((r[:, None] - r)[b]).mean())
+            weights.append(torch.tensor(1/len(r)))
+    w = torch.stack(weights)
+    return (torch.stack(losses)*w).sum()/w.sum()
+
+# %% wrong check_rankings_loss: once more
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        b = k[:, None] < k
+        if b.any():
+            losses.append(-F.logsigmoid((r[:, None] - r)[b]).mean()/b.sum())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: only the next one in the row
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        g = (r[:-1] - r[1:])*(k[1:] - k[:-1]).sign()
+        g = g[k[1:] != k[:-1]]
+        if len(g):
+            losses.append(-F.logsigmoid(g).mean())
+    return torch.stack(losses).mean()
+
+# %% wrong check_rankings_loss: absolute value of the gap
+def my_rankings_loss(scores, ranks, prompts):
+    losses = []
+    for p in prompts.unique():
+        r, k = scores[prompts == p], ranks[prompts == p]
+        b = k[:, None] < k
+        if b.any():
+            losses.append(-F.logsigmoid((r[:, None] - r)[b].abs()).mean())
+    return torch.stack(losses).mean()
