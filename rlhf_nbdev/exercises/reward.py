@@ -9,17 +9,20 @@ __all__ = ['LENGTH_MISTAKES', 'check_length_share', 'TEXT_END_MISTAKES', 'check_
            'check_calibration_error', 'RANKING_MISTAKES', 'check_rankings_loss', 'length_share_with', 'rated_texts',
            'four_texts', 'share_of_all_pairs', 'first_of_pair_higher', 'first_higher_among_unlike', 'neighbours_only',
            'with_itself_as_a_tie', 'correlation_with_length', 'share_scored_alike', 'agreement_with_people',
-           'number_of_wins', 'longer_one_first', 'longest_and_shortest', 'plain_text_ends', 'packed_rows', 'one_row',
+           'number_of_wins', 'longer_one_first', 'longest_and_shortest', 'from_pairs', 'every_two', 'neighbours_by',
+           'first_of_equals_longer', 'ties_by_place', 'text_by_text', 'plain_text_ends', 'packed_rows', 'one_row',
            'at_positions', 'at', 'ends_text', 'over_each_text', 'by_number_first', 'backwards', 'column_by_column',
-           'as_one_long_row', 'same_number_same_text', 'last_of_each_row', 'by_counting', 'plain_calibration_error',
-           'pairs_of_gaps', 'boastful_pairs', 'groups_of_equal_size', 'confidence_and_right', 'calibration_with',
-           'groups_weigh_alike', 'worst_group', 'empty_is_nan', 'on_raw_gaps', 'chosen_wins_always', 'each_score_alone',
-           'from_zero_to_one', 'pair_by_pair', 'all_in_one_group', 'squared_by_pair', 'equal_sizes', 'surprise_of',
-           'plain_rankings_loss', 'ranked_responses', 'shuffled_rankings', 'of_each_prompt', 'each_comparison_alike',
-           'across_prompts', 'matrix_loss', 'ties_as_half', 'ties_as_half_a_loss', 'first_wins_ties',
-           'second_wins_ties', 'in_the_order_given', 'neighbours_in_rank', 'neighbours_or_equals', 'next_rank_only',
-           'rough_pairs', 'padded_log', 'hinge', 'raw_gaps', 'with_margin', 'weighted_by_ranks', 'over_whole_ranking',
-           'masked_square', 'masked_half', 'runs_of_prompts', 'single_ones_left_out', 'weighted_by_responses']
+           'as_one_long_row', 'same_number_same_text', 'last_of_each_row', 'by_counting', 'each_number_with_zero',
+           'changes', 'after_a_change', 'plain_calibration_error', 'pairs_of_gaps', 'boastful_pairs',
+           'groups_of_equal_size', 'confidence_and_right', 'calibration_with', 'groups_weigh_alike', 'worst_group',
+           'empty_is_nan', 'on_raw_gaps', 'chosen_wins_always', 'each_score_alone', 'from_zero_to_one', 'pair_by_pair',
+           'all_in_one_group', 'squared_by_pair', 'equal_sizes', 'rare_groups_weigh_most', 'below_half_first',
+           'surprise_of', 'plain_rankings_loss', 'ranked_responses', 'shuffled_rankings', 'of_each_prompt',
+           'each_comparison_alike', 'across_prompts', 'matrix_loss', 'ties_as_half', 'ties_as_half_a_loss',
+           'first_wins_ties', 'second_wins_ties', 'in_the_order_given', 'neighbours_in_rank', 'neighbours_or_equals',
+           'next_rank_only', 'rough_pairs', 'padded_log', 'hinge', 'raw_gaps', 'with_margin', 'weighted_by_ranks',
+           'over_whole_ranking', 'masked_square', 'masked_half', 'runs_of_prompts', 'single_ones_left_out',
+           'weighted_by_responses', 'weighed_by', 'neighbours_as_given', 'size_of_gap']
 
 # %% ../../nbs/exercises/reward.ipynb #8f9b894b
 import itertools
@@ -138,6 +141,55 @@ def longer_one_first(scores, ratings, lengths, near):
 def longest_and_shortest(scores, ratings, lengths, near):
     return 0.5 + 0.5*torch.sign(scores[lengths.argmax()] - scores[lengths.argmin()])
 
+# %% ../../nbs/exercises/reward.ipynb #7d83e638
+def from_pairs(pairs, is_counted):
+    "Of pairs(range) those that is_counted says; the first of a pair is taken for the longer one."
+    def share(scores, ratings, lengths, near):
+        found = [0.5 + 0.5*float(torch.sign(scores[i] - scores[j]))
+                 for i, j in pairs(range(len(scores)), 2)
+                 if is_counted(ratings[i] - ratings[j], near, lengths[i] - lengths[j])]
+        return sum(found)/len(found) if found else 0.5
+    return share
+
+
+def every_two(numbers, repeat):
+    "All ordered pairs, a text with itself included."
+    return itertools.product(numbers, repeat=repeat)
+
+
+def neighbours_by(key):
+    "Sorted by lengths or by ratings, then each text against the next one."
+    def share(scores, ratings, lengths, near):
+        order = key(ratings, lengths).argsort(stable=True)
+        return neighbours_only(scores[order], ratings[order], lengths[order], near)
+    return share
+
+
+def first_of_equals_longer(order):
+    "Of two texts of equal length the one that comes first in this order is taken for longer."
+    def share(scores, ratings, lengths, near):
+        place = torch.arange(len(scores))*order
+        return length_share_with()(scores, ratings, len(scores)*lengths - place, near)
+    return share
+
+
+def ties_by_place(scores, ratings, lengths, near):
+    "Asks (score i > score j) == (length i > length j): equal scores go by the place in the row."
+    found = [float((scores[i] > scores[j]) == (lengths[i] > lengths[j]))
+             for i, j in itertools.combinations(range(len(scores)), 2)
+             if abs(ratings[i] - ratings[j]) <= near and lengths[i] != lengths[j]]
+    return sum(found)/len(found) if found else 0.5
+
+
+def text_by_text(scores, ratings, lengths, near):
+    "A share for each text among the shorter ones, then the mean of these."
+    shares = []
+    for i in range(len(scores)):
+        shorter = ((ratings - ratings[i]).abs() <= near) & (lengths < lengths[i])
+        if shorter.any():
+            shares.append((0.5 + 0.5*torch.sign(scores[i] - scores[shorter])).mean())
+    return sum(shares)/len(shares) if shares else 0.5
+
 # %% ../../nbs/exercises/reward.ipynb #a0cba2a6
 LENGTH_MISTAKES = {
     'the shorter text wins where the longer one should':
@@ -187,6 +239,30 @@ LENGTH_MISTAKES |= {
     'that is the number of pairs, not their share': number_of_wins,
     'pairs in which the longer text comes second are left out': longer_one_first,
     'only the longest text and the shortest one are compared': longest_and_shortest,
+}
+
+# %% ../../nbs/exercises/reward.ipynb #4aab4c3a
+LENGTH_MISTAKES |= {
+    'the rating of the shorter text is taken from that of the longer one, and the sign stays: '
+    'take abs(…)': from_pairs(
+        itertools.permutations, lambda gap, near, longer: gap <= near and longer > 0),
+    'the rating of the longer text is taken from that of the shorter one, and the sign stays: '
+    'take abs(…)': from_pairs(
+        itertools.permutations, lambda gap, near, longer: -gap <= near and longer > 0),
+    'only neighbours in length are compared': neighbours_by(lambda ratings, lengths: lengths),
+    'only neighbours in rating are compared': neighbours_by(lambda ratings, lengths: ratings),
+    'pairs of equal length are in it, both ways': from_pairs(
+        itertools.permutations, lambda gap, near, longer: abs(gap) <= near and longer >= 0),
+    'pairs of equal length are in it, and each text with itself': from_pairs(
+        every_two, lambda gap, near, longer: abs(gap) <= near and longer >= 0),
+    'pairs of equal length are in it, and the first text is taken for the longer one':
+        first_of_equals_longer(1),
+    'pairs of equal length are in it, and the second text is taken for the longer one':
+        first_of_equals_longer(-1),
+    'equal scores count as won or as lost by the order of the texts, and should count half':
+        ties_by_place,
+    'a share is taken for each text, then the mean over texts: each pair should weigh the same':
+        text_by_text,
 }
 
 # %% ../../nbs/exercises/reward.ipynb #9f3d6eb9
@@ -326,6 +402,22 @@ def by_counting(scores, texts):
         found.append(row[lengths.cumsum(0) - 1])
     return torch.cat(found)
 
+# %% ../../nbs/exercises/reward.ipynb #baf40cf9
+def each_number_with_zero(scores, texts):
+    "Takes 0 for the number of a text."
+    found = [row[numbers == number][-1] for row, numbers in zip(scores, texts)
+             for number in numbers.unique()]
+    return torch.stack(found)
+
+
+def changes(numbers, t):
+    "Another number follows within the row, or the row ends with a text."
+    return at(numbers, t + 1) != at(numbers, t)
+
+
+def after_a_change(numbers, t):
+    return t > 0 and at(numbers, t - 1) != at(numbers, t)
+
 # %% ../../nbs/exercises/reward.ipynb #c673c7ab
 TEXT_END_MISTAKES = {
     'those are the first tokens of the texts, which have seen nothing of them yet':
@@ -351,6 +443,15 @@ TEXT_END_MISTAKES = {
         scores.flip(0), texts.flip(0)),
     'everything is the wrong way round: begin with the first row and go to the right':
         lambda scores, texts: plain_text_ends(scores, texts).flip(0),
+}
+
+# %% ../../nbs/exercises/reward.ipynb #3d836015
+TEXT_END_MISTAKES |= {
+    'padding is taken for a text where a text follows it: number 0 is no text':
+        at_positions(changes),
+    'padding is taken for a text with the number 0': each_number_with_zero,
+    'what is read stands one place after the change of the number: it is the next text, or '
+    'padding': at_positions(after_a_change),
 }
 
 # %% ../../nbs/exercises/reward.ipynb #7b98dbe2
@@ -529,6 +630,17 @@ def squared_by_pair(chosen, rejected, bins):
 def equal_sizes(chosen, rejected, bins):
     return groups_of_equal_size((chosen - rejected).double(), bins)
 
+# %% ../../nbs/exercises/reward.ipynb #7f56988e
+def rare_groups_weigh_most(chosen, rejected, bins):
+    "Weights 1/n that are made to sum to 1."
+    numbers = []
+    plain = calibration_with(weight=lambda n, bins, total: numbers.append(1/n) or 1/n)
+    return plain(chosen, rejected, bins)/sum(numbers)
+
+
+def below_half_first(c, bins):
+    return ((c - 0.5)*2*bins).long().clamp(0, bins - 1)
+
 # %% ../../nbs/exercises/reward.ipynb #a3a9050a
 CALIBRATION_MISTAKES = {
     'every group weighs the same: weigh each by the number of its pairs': groups_weigh_alike,
@@ -545,7 +657,8 @@ CALIBRATION_MISTAKES = {
     'confidence and outcome are compared pair by pair: take both means within a group first':
         pair_by_pair,
     'that is the mean squared difference of each pair (the Brier score)': squared_by_pair,
-    'all pairs are in one group': all_in_one_group,
+    'all pairs are in one group, or the absolute value is taken after the sum over groups':
+        all_in_one_group,
     'the groups are cut from 0 to 1; the confidence in the preferred side begins at 0.5':
         calibration_with(which=from_zero_to_one),
     'groups hold equal numbers of pairs; equal widths are asked for': equal_sizes,
@@ -592,6 +705,20 @@ CALIBRATION_MISTAKES |= {
     'the gap itself is taken for a probability: σ turns it into one':
         calibration_with(on_raw_gaps),
     'σ is taken of single scores: only a gap has a probability': each_score_alone,
+}
+
+# %% ../../nbs/exercises/reward.ipynb #748c366b
+CALIBRATION_MISTAKES |= {
+    'the absolute value of the distance is missing: share of right pairs less mean confidence':
+        calibration_with(distance=lambda x: -x),
+    'the weight is upside down: the number of all pairs by that of the group':
+        calibration_with(weight=lambda n, bins, total: total/n),
+    'the weight is upside down: a group is divided by its number, not multiplied':
+        calibration_with(weight=lambda n, bins, total: 1/n),
+    'the weights are upside down: the smallest group weighs most': rare_groups_weigh_most,
+    'the confidence is σ(gap), and all below 0.5 go into the first group: the confidence there '
+    'is σ(−gap)': calibration_with(
+        lambda gaps: (torch.sigmoid(gaps), 0.5 + 0.5*gaps.sign()), below_half_first),
 }
 
 # %% ../../nbs/exercises/reward.ipynb #6c23a540
@@ -797,6 +924,31 @@ def weighted_by_responses(scores, ranks, prompts):
             weights.append(own.sum())
     return torch.stack(losses).sum()/sum(weights)
 
+# %% ../../nbs/exercises/reward.ipynb #c6c2df2f
+def weighed_by(weight):
+    "The mean over prompts, each weighed by weight(number of comparisons, number of responses)."
+    def loss(scores, ranks, prompts):
+        total, weights = 0.0, 0.0
+        for prompt in prompts.unique():
+            own = prompts == prompt
+            pairs = surprise_of(scores[own][:, None], scores[own])[
+                ranks[own][:, None] < ranks[own]]
+            if len(pairs):
+                total = total + pairs.mean()*weight(len(pairs), int(own.sum()))
+                weights += weight(len(pairs), int(own.sum()))
+        return total/weights
+    return loss
+
+
+def neighbours_as_given(r, ranks):
+    "Each response against the next one in the row, the better rank first."
+    unlike = ranks[1:] != ranks[:-1]
+    return -F.logsigmoid((r[:-1] - r[1:])*(ranks[1:] - ranks[:-1]).sign())[unlike]
+
+
+def size_of_gap(r, ranks):
+    return -F.logsigmoid((r[:, None] - r).abs())[ranks[:, None] < ranks]
+
 # %% ../../nbs/exercises/reward.ipynb #e670da82
 RANKING_MISTAKES = {
     'responses to different prompts are compared, and nobody was asked about those':
@@ -878,6 +1030,20 @@ RANKING_MISTAKES |= {
         lambda r, ranks: torch.sigmoid(r - r[:, None])[ranks[:, None] < ranks]),
     'the minus is missing: the sign is the wrong way round':
         lambda *case: -plain_rankings_loss(*case),
+}
+
+# %% ../../nbs/exercises/reward.ipynb #2a90d2e0
+RANKING_MISTAKES |= {
+    'each response meets only the next one in the row, not all others':
+        of_each_prompt(neighbours_as_given),
+    'the weights are upside down: a prompt with few comparisons weighs more':
+        weighed_by(lambda comparisons, responses: 1/comparisons),
+    'the weights are upside down: a prompt with few responses weighs more':
+        weighed_by(lambda comparisons, responses: 1/responses),
+    'the mean within a prompt is divided by the number of its comparisons once more':
+        of_each_prompt(within=lambda pairs: pairs.mean()/len(pairs)),
+    'the absolute value of the gap is taken, so a lost comparison costs as little as a won one':
+        of_each_prompt(size_of_gap),
 }
 
 # %% ../../nbs/exercises/reward.ipynb #e1a3d448
