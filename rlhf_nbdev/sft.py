@@ -1,4 +1,4 @@
-"""Show a model 5,000 one-sentence verdicts, and it will answer in one sentence, and stop.
+"""Show a model some hundreds of one-sentence verdicts, and it answers in one sentence, and stops.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
