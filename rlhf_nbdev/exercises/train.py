@@ -1499,15 +1499,17 @@ check_loop_update = Check(
 
 # %% ../../nbs/exercises/train.ipynb #38e62d61
 COLLAPSE = {
-    'score': ('rises', 'PPO climbs the score, and nothing holds it back now: it rises'),
+    'score': ('rises', 'PPO climbs the score, and nothing holds it back now: it rises; a small '
+              'loss at the end is no turn'),
     'kl': ('rises', 'β = 0 takes the price from the KL: it is still measured, and rises further '
                     'than with a penalty'),
     'distinct_bigrams': ('falls', 'what scores best is said again and again, as nothing pays for '
                                   'variety: fewer bigrams are distinct'),
-    'entropy': ('falls', 'a policy that has found what pays grows sure of it: entropy falls'),
+    'entropy': ('falls', 'a policy that has found what pays grows sure of it: entropy falls; '
+                         'a small rise at the end is no turn'),
     'gold': ('rises, then falls',
              'the judge likes praise too, so gold rises with the score at first; in the end the '
-             'score is paid for what is no sentence any more, and gold falls'),
+             'score is paid for what is no sentence any more, and gold loses most of it again'),
 }
 
 
