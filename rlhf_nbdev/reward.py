@@ -428,7 +428,7 @@ class LabelPairs(Dataset):
         texts: list[str],  # reviews
         labels: list[int],  # 1 positive, 0 negative
         pairs: int = 20_000,  # how many pairs to draw
-        length: int = 32,  # T: a snippet has T/4 to T tokens, EOS included
+        length: int = 32,  # T: a snippet has T/4 + 1 to T tokens, EOS included
         seed: int = 0,  # pair i depends on the seed and i alone
     ):
         encoded = encode(tokenizer, texts)['input_ids']
