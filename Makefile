@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test loggers learn check readme docs ablations parity floor newest mutants bench pretrain clean
+.PHONY: help ratings train test loggers learn check readme docs ablations parity floor newest alone wheel mutants bench pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -65,6 +65,17 @@ newest:    ## the same tests with the newest versions, and what goes in later on
 	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/pip install --quiet --upgrade -e . pytest hypothesis
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 .venv-newest/bin/python -m pytest -q -W "error:.*will be removed:FutureWarning" $(OTHER)
+
+alone:     ## each lesson alone in an empty folder, as in Colab, on PYTHON's newest versions, with Colab's ipywidgets (20 minutes on 2 cores)
+	rm -rf build/alone
+	$(PYTHON) .ci/alone.py build/alone --python $(PYTHON) --with ipywidgets==7.7.1
+
+wheel: $(VENV)/ready ## build the wheel, check what PyPI would check, and try its commands outside the repository
+	rm -rf dist build/wheel && $(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet twine==6.2.0 -c requirements.txt dist/*.whl
+	build/wheel/bin/twine check --strict dist/*
+	cd / && $(abspath build/wheel/bin)/rlhf-train --help > /dev/null && $(abspath build/wheel/bin)/python -c "from rlhf_nbdev.evaluate import read_study; print(len(read_study()), 'runs of the study are in the wheel')"
 
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python benchmarks/mutants $(ARGS)

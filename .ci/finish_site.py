@@ -17,7 +17,7 @@ TOP = Path(__file__).resolve().parent.parent
 KATEX = '0.16.47'
 KATEX_ELSEWHERE = re.compile(r'https://cdn\.jsdelivr\.net/npm/katex@[^/"]+/dist')
 FONT_ELSEWHERE = re.compile(r'@import\s+url\(["\']?https?://[^)]+\)[^;]*;')
-PICTURE_INSIDE = re.compile(r'<img src="data:image/(png|jpeg);base64,([^"]+)"')
+PICTURE_INSIDE = re.compile(r'<img ((?:alt="[^"]*" )?)src="data:image/(png|jpeg);base64,([^"]+)"')
 
 
 def fetch_katex(build):
@@ -59,13 +59,13 @@ def pictures_as_files(text, page, site):
     folder.mkdir(exist_ok=True)
 
     def as_file(match):
-        kind, encoded = match.groups()
+        alt, kind, encoded = match.groups()
         content = base64.b64decode(encoded)
         width, height = Image.open(io.BytesIO(content)).size
         name = f'{page.stem}-{hashlib.sha256(content).hexdigest()[:12]}.{kind}'
         (folder/name).write_bytes(content)
         size = f'width="{width}" height="{height}"'
-        return f'<img src="{way_up(page, site)}pictures/{name}" loading="lazy" {size}'
+        return f'<img {alt}src="{way_up(page, site)}pictures/{name}" loading="lazy" {size}'
 
     return PICTURE_INSIDE.sub(as_file, text)
 

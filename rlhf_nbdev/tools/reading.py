@@ -61,7 +61,9 @@ def state_width(
 ) -> int:  # D
     "How many numbers a state has."
     token = torch.zeros(1, 1, dtype=torch.long, device=trunk.device)
-    return ask(trunk, input_ids=token, use_cache=False).last_hidden_state.shape[-1]
+    real = torch.ones_like(token)  # said, or transformers may take the token for padding
+    states = ask(trunk, input_ids=token, attention_mask=real, use_cache=False).last_hidden_state
+    return states.shape[-1]
 
 # %% ../../nbs/tools/reading.ipynb #17035bac
 def states_alone(
