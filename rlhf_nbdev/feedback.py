@@ -1,4 +1,4 @@
-"""Choose between two responses thirty times: a reward model learns your taste, and PPO follows it.
+"""Choose between two responses sixty times: a reward model learns your taste, and PPO follows it.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 
@@ -160,14 +160,14 @@ def labels(self: LabelLog) -> list[dict]:
     labels, _ = read_labels(self.path)
     return [label for label in labels if self.key(label) in self.pairs]
 
-# %% ../nbs/09_your_feedback.ipynb #9c1d5a70
+
 @patch
 def n_elsewhere(self: LabelLog) -> int:
     "How many labels of other pairs stand in the file."
     labels, _ = read_labels(self.path)
     return len(labels) - len(self.labels())
 
-# %% ../nbs/09_your_feedback.ipynb #fdf0471d
+
 @patch
 def remaining(self: LabelLog) -> list[dict]:
     "The pairs that have no label yet."
@@ -190,7 +190,7 @@ def answer(self: LabelLog,
         raise ValueError('this pair has its label already')
     append_json_line(self.path, pair | {'choice': choice} | details)
 
-# %% ../nbs/09_your_feedback.ipynb #05811344
+
 @patch
 def undo(self: LabelLog):
     "Take the last label back. Raises ValueError if there is none, or it is of other pairs."
@@ -259,7 +259,7 @@ def make_card(self: Labeler):
                    'padding': '8px 12px', 'margin': '4px'}
     return card
 
-# %% ../nbs/09_your_feedback.ipynb #c2be38d9
+
 @patch
 def make_button(self: Labeler, action: str):
     "A button that calls `act`."
@@ -268,7 +268,7 @@ def make_button(self: Labeler, action: str):
     button.on_click(lambda _: self.act(action))
     return button
 
-# %% ../nbs/09_your_feedback.ipynb #d96e5823
+
 @patch
 def make_key_field(self: Labeler):
     "A field that hands each key typed into it to `on_key`."
@@ -277,7 +277,7 @@ def make_key_field(self: Labeler):
     field.observe(self.on_key, 'value')
     return field
 
-# %% ../nbs/09_your_feedback.ipynb #badae595
+
 @patch
 def arrange(self: Labeler):
     "All parts in rows, from top to bottom."
@@ -304,7 +304,7 @@ def show(self: Labeler, message: str = ''):
     self.show_pair()
     self.show_message(message)
 
-# %% ../nbs/09_your_feedback.ipynb #4150965a
+
 @patch
 def show_pair(self: Labeler):
     "Prompt and responses; thanks, if no pair remains."
@@ -318,7 +318,7 @@ def show_pair(self: Labeler):
     for action, button in self.buttons.items():
         button.disabled = not self.pair and action != 'undo'
 
-# %% ../nbs/09_your_feedback.ipynb #ab6afbfc
+
 @patch
 def show_message(self: Labeler, message: str):
     "What a person should know: what else the log holds, and how many of its lines are lost."
@@ -407,7 +407,7 @@ def wilson(
     n: int,  # of how many
     z: float = 1.96,  # for 95 %
 ) -> tuple[float, float]:
-    """Wilson's interval for a share: also honest for small n, and for 0 or all right.
+    """Wilson's interval for a share: within 0 and 1, and never a point.
 
     Nothing is known at n = 0."""
     if n == 0:
