@@ -63,7 +63,7 @@ def compute_advantage_and_return(
     values: torch.Tensor,  # (B, R)
     mask: torch.Tensor,  # (B, R): 1 up to and including the last response token
     gamma: float = 1.0,  # discount
-    lam: float = 0.95,  # λ: 0 trusts the values alone, 1 the rewards alone
+    lam: float = 0.95,  # λ: 0 looks one reward ahead, then trusts the values; 1 looks to the end
 ) -> tuple[torch.Tensor, torch.Tensor]:  # advantages, returns: (B, R), not whitened, 0 on padding
     """Generalised advantage estimation; nothing follows the last token.
 

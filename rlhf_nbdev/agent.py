@@ -88,7 +88,7 @@ class Agent(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True):
-        return super().train(False)  # dropout stays off: the ratio must start at 1
+        return super().train(False)  # dropout stays off, so that two scorings of a token agree
 
     def is_eos(self, tokens):
         return torch.isin(tokens, torch.tensor(self.eos_token_ids, device=tokens.device))
@@ -104,7 +104,7 @@ class Agent(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, values, entropy: (B, R)
         """Score given tokens with today's weights: `score_tokens`, as fast as the model allows.
 
-        What it says of padding has no meaning."""
+        On padding, log-probs and entropy are 0, and values have no meaning."""
         logprobs, hidden, entropy = score_responses(
             self.model, tokens, mask, response_length, temperature)
         return logprobs, self.value(hidden), entropy

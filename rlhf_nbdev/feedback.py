@@ -224,7 +224,7 @@ class Labeler:
     Each click is on the disk before the next pair is shown."""
     def __init__(self,
         log: LabelLog,
-        min_seconds: float = 0.3,  # whatever comes sooner after the last event is not counted
+        min_seconds: float = 0.7,  # whatever comes sooner after the last event is not counted
     ):
         self.log = log
         self.min_seconds = min_seconds

@@ -47,7 +47,7 @@ class Panel:
 
     def sees(self, text):
         self.output.get_by_text(text, exact=True).wait_for()
-        time.sleep(0.35)  # whatever comes within 0.3 s is refused as unread
+        time.sleep(0.75)  # whatever comes within 0.7 s is refused as unread
 
     def texts(self):
         "Prompt, left, right."
