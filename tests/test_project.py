@@ -108,3 +108,43 @@ def test_the_tests_of_other_versions_are_there():
     makefile = (TOP/'Makefile').read_text(encoding='utf-8')
     names = re.search(r'^OTHER := \$\(addprefix tests/test_,(.*)\)$', makefile, re.M)[1].split()
     assert all((TOP/'tests'/f'test_{name}').is_file() for name in names)
+
+
+def test_the_readme_is_short_and_its_minutes_are_those_of_the_lessons():
+    readme = (TOP/'README.md').read_text(encoding='utf-8')
+    words = [word for word in readme.split() if set(word) - set('|-')]
+    assert len(words) <= 1200
+    stated = re.findall(r'^\| \[\d · .*?\]\(nbs/(.*?)\).*?\| (\d+) \|', readme, re.M)
+    assert [name for name, _ in stated] == [path.name for path in LESSONS]
+    for name, minutes in stated:
+        exercises = re.findall(r'[★☆], (\d+) minutes', prose_of(TOP/'nbs'/name))
+        assert int(minutes) == sum(map(int, exercises)), name
+
+
+@pytest.mark.parametrize('path', sorted((TOP/'nbs').rglob('*.ipynb')), ids=lambda path: path.stem)
+def test_every_picture_is_said_in_words(path):
+    for cell in cells_of(path):
+        outputs = cell.get('outputs', [])
+        if any('image/png' in output.get('data', {}) for output in outputs):
+            assert '#| fig-alt: "' in ''.join(cell['source']), cell['id']
+
+
+@pytest.mark.parametrize('path', sorted((TOP/'nbs').rglob('*.ipynb')), ids=lambda path: path.stem)
+def test_a_notebook_alone_sets_itself_up(path):
+    "In Colab and Kaggle, the first code cell installs the package; the panel shows in Colab."
+    setup = [''.join(cell['source']) for cell in cells_of(path)
+             if 'google.colab' in ''.join(cell['source']) and cell['cell_type'] == 'code']
+    code = [cell for cell in cells_of(path) if cell['cell_type'] == 'code']
+    if path.stem == 'index' or not code:
+        return
+    [setup] = setup
+    calls = []
+    shell = type('google.colab._shell.Shell', (), {
+        'run_line_magic': lambda self, *arguments: calls.append(arguments)})()
+    manager = type('output', (), {'enable_custom_widget_manager': lambda: calls.append('panel')})
+    modules = {'google': object(), 'google.colab': type('colab', (), {'output': manager})}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        exec(setup, {'get_ipython': lambda: shell})
+    assert calls == [('pip', 'install -q git+https://github.com/rlhf-nbdev/rlhf_nbdev'), 'panel']
