@@ -100,7 +100,7 @@ class TrigramModel:
 def prob(self: TrigramModel,
     gram: tuple,  # a word, behind none, one or two before it
 ) -> float:
-    "The chance of the last word, given those before: the equation above."
+    "The chance of the last word, given those before: absolute discounting."
     if not gram:
         return 1/len(self.vocab)
     shorter = self.prob(gram[1:])
