@@ -23,6 +23,8 @@ from rlhf_nbdev.tools.exercises import Check, Question
 
 FILES = sorted((Path(__file__).parent/'answers').glob('*.py'))
 LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback']
+BESIDE = ['tools.packing', 'tools.speed', 'tools.files', 'run.checkpoint', 'run.study',
+          'run.pretrain']  # pages with exercises of their own, whose checks are the appendix
 SHARE_CAUGHT = 0.9  # of the wrong answers, told what is wrong
 
 
@@ -34,7 +36,8 @@ def lesson_names(lesson):
              'DataLoader': torch.utils.data.DataLoader}
     for module in (collections, copy, functools, hashlib, itertools, math, random, re):
         names[module.__name__] = module
-    for module in LESSONS[:LESSONS.index(lesson) + 1]:
+    read = LESSONS + BESIDE if lesson == 'appendix' else LESSONS[:LESSONS.index(lesson) + 1]
+    for module in read:
         exported = importlib.import_module(f'rlhf_nbdev.{module}')
         names |= {name: getattr(exported, name) for name in exported.__all__}
     return names

@@ -6,13 +6,13 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/appendix.html.md"""
 
 # %% auto #0
 __all__ = ['check_may_look', 'check_least_seconds', 'real_open', 'real_write', 'OLD', 'NEW', 'check_replacement',
-           'check_first_difference', 'check_kl_reversed', 'check_welch', 'check_count_parameters', 'check_perplexity',
-           'plain_may_look', 'drawn_bins', 'same_row', 'least_seconds_with', 'plain_least_seconds', 'drawn_work',
-           'Crash', 'HalfFile', 'half_write', 'half_open', 'CrashingRename', 'names_of', 'judge_without_a_crash',
-           'judge_crash_in_writing', 'judge_crash_before_rename', 'judge_replacement', 'plain_first_difference',
-           'rows_from', 'differences_with', 'differs', 'paid_for_moving', 'judge_reversed_kl', 'judge_that_it_ends',
-           'judge_bug', 'plain_welch', 'drawn_groups', 'size_of', 'welch_with', 'plain_count', 'counted_with',
-           'plain_perplexity']
+           'WRONG_DIFFERENCES', 'check_first_difference', 'check_kl_reversed', 'check_welch', 'check_count_parameters',
+           'check_perplexity', 'plain_may_look', 'drawn_bins', 'same_row', 'looks_of_rows', 'least_seconds_with',
+           'plain_least_seconds', 'drawn_work', 'Crash', 'HalfFile', 'half_write', 'half_open', 'CrashingRename',
+           'names_of', 'judge_without_a_crash', 'judge_crash_in_writing', 'judge_crash_before_rename',
+           'judge_replacement', 'plain_first_difference', 'rows_from', 'differences_with', 'differs', 'paid_for_moving',
+           'judge_reversed_kl', 'judge_that_it_ends', 'judge_bug', 'plain_welch', 'drawn_groups', 'size_of',
+           'welch_with', 'plain_count', 'counted_with', 'plain_perplexity']
 
 # %% ../../nbs/exercises/appendix.ipynb #dabaf47e
 import io
@@ -50,6 +50,16 @@ def drawn_bins(seed):
 def same_row(row):
     return row[:, :, None] == row[:, None]
 
+
+def looks_of_rows(answer, row):
+    "What it says; an empty slot may see whatever is not later, as long as it sees something."
+    found, right = answer(row), plain_may_look(row)
+    if not torch.is_tensor(found) or found.dtype != torch.bool or found.shape != right.shape:
+        return found
+    later = torch.ones(row.shape[1], row.shape[1], dtype=torch.bool).triu(1)
+    is_fine = (row < 0) & found.any(-1) & ~(found & later).any(-1)  # (bins, width)
+    return torch.where(is_fine[:, :, None], right, found)
+
 # %% ../../nbs/exercises/appendix.ipynb #d9618279
 check_may_look = Check(
     plain_may_look,
@@ -71,7 +81,17 @@ check_may_look = Check(
         'a token does not see itself': lambda row: same_row(row).tril(-1),
         'what may not be seen is marked, and not what may': lambda row: ~same_row(row).tril(),
         'one bin is returned where there are several': lambda row: same_row(row).tril()[0],
+        'these are numbers to add to the scores (0 and -inf): True and False are asked for':
+            lambda row: torch.zeros(same_row(row).shape).masked_fill(
+                ~same_row(row).tril(), -math.inf),
+        'a row sees rows of a smaller number: only its own number counts':
+            lambda row: (row[:, :, None] >= row[:, None]).tril(),
+        'the first bin stands for all: each has rows of its own':
+            lambda row: same_row(row[:1].expand_as(row)).tril(),
+        'an empty slot sees what comes later': lambda row: same_row(row).tril() | (
+            row < 0)[:, :, None],
     },
+    use=looks_of_rows,
     success='every token sees its own row up to itself, and every slot sees something',
 )
 check_may_look.assert_right(plain_may_look)
@@ -116,6 +136,17 @@ check_least_seconds = Check(
             B, P, R, 1, peak),
         'the rows are forgotten': lambda B, P, R, E, peak: least_seconds_with(
             1, P, R, E, peak),
+        'the output layer is asked in every row: B times R tokens': lambda B, P, R, E, peak: (
+            least_seconds_with(B, P, R, E, peak, scored=lambda P, R: R/B)),
+        'all rows are taken for one long text, whose tokens look at those of other rows':
+            lambda B, P, R, E, peak: least_seconds_with(1, B*P, B*R, E, peak),
+        'a multiplication and an addition are two operations':
+            lambda *args: least_seconds_with(*args, passes=1.5),
+        'sampling and scoring are counted, and learning alone is asked for':
+            lambda B, P, R, E, peak: least_seconds_with(B, P, R, 1, peak, passes=3*E + 2),
+        'six operations a parameter and token is a rule of thumb: here attention and the output '
+        'layer are counted by what they do': lambda B, P, R, E, peak: (
+            6*E*B*(P + R)*(12*12*768**2 + 50257*768)/peak),
         'these are operations: divide by the peak': lambda B, P, R, E, peak: least_seconds_with(
             B, P, R, E, 1),
     },
@@ -200,8 +231,8 @@ def judge_crash_in_writing(replace, path):
     assert path.exists(), ('a crash while the new text is written leaves no file: do not remove '
                            'the old one first')
     found = path.read_text(encoding='utf-8')
-    assert found == OLD, ('a crash while the new text is written hurts the old one: write to '
-                          'another name')
+    assert found in (OLD, NEW), (
+        'a crash while the new text is written hurts the old one: write to another name')
 
 # %% ../../nbs/exercises/appendix.ipynb #6c79eefd
 def judge_crash_before_rename(replace, path, nth):
@@ -266,6 +297,46 @@ def differences_with(keep, first=True):
 def differs(name, ours, theirs):
     return name != 'seconds' and ours != theirs
 
+# %% ../../nbs/exercises/appendix.ipynb #76338e21
+WRONG_DIFFERENCES = {
+    'seconds may differ': differences_with(lambda name, a, b: a != b),
+    'the last row that differs is given, and not the first':
+        differences_with(differs, first=False),
+    'equal means equal: no tolerance': differences_with(
+        lambda name, a, b: name != 'seconds' and not math.isclose(a, b, rel_tol=1e-6)),
+    'the place in the list is given, and not the update that the row names':
+        lambda ours, theirs: next(
+            ((i, plain_first_difference([a], [b])[1]) for i, (a, b)
+             in enumerate(zip(ours, theirs)) if plain_first_difference([a], [b])), None),
+    'these are the names that agree': differences_with(
+        lambda name, a, b: name != 'seconds' and a == b),
+    'only the first name is given': lambda ours, theirs: (
+        lambda found: found and (found[0], found[1][:1]))(
+            plain_first_difference(ours, theirs)),
+    'the name is given alone: a list of names is asked for': lambda ours, theirs: (
+        lambda found: found and (found[0], found[1][0]))(plain_first_difference(ours, theirs)),
+    'only numbers that are larger in ours count: smaller ones differ too': differences_with(
+        lambda name, a, b: name != 'seconds' and a > b),
+    'names of later rows are among them: only the first row that differs is asked for':
+        lambda ours, theirs: (lambda found: found and (found[0], list(dict.fromkeys(
+            name for a, b in zip(ours, theirs) for name in a if differs(name, a[name], b[name])
+        ))))(plain_first_difference(ours, theirs)),
+    'None is asked for where nothing differs': lambda ours, theirs: (
+        plain_first_difference(ours, theirs) or (ours[-1]['update'], [])),
+    'nothing differs, and an empty answer is no None': lambda ours, theirs: (
+        plain_first_difference(ours, theirs) or ()),
+    'it stops at a row in which only seconds differ': lambda ours, theirs: next(
+        ((a['update'], [name for name in a if differs(name, a[name], b[name])])
+         for a, b in zip(ours, theirs) if a != b), None),
+    'only the first row is looked at': lambda ours, theirs: plain_first_difference(
+        ours[:1], theirs[:1]),
+    'the update is counted from 1, and not read from the row': lambda ours, theirs: next(
+        ((i, plain_first_difference([a], [b])[1]) for i, (a, b)
+         in enumerate(zip(ours, theirs), 1) if plain_first_difference([a], [b])), None),
+    'the names are missing': lambda ours, theirs: (
+        plain_first_difference(ours, theirs) or (None,))[0],
+}
+
 # %% ../../nbs/exercises/appendix.ipynb #90575bcd
 check_first_difference = Check(
     plain_first_difference,
@@ -283,34 +354,17 @@ check_first_difference = Check(
         'it goes wrong where the lists are not equally long':
             (rows_from(1, 0)[:1], rows_from(1, 0, kl_0=3)),
     },
-    mistakes={
-        'seconds may differ': differences_with(lambda name, a, b: a != b),
-        'the last row that differs is given, and not the first':
-            differences_with(differs, first=False),
-        'equal means equal: no tolerance': differences_with(
-            lambda name, a, b: name != 'seconds' and not math.isclose(a, b, rel_tol=1e-6)),
-        'the place in the list is given, and not the update that the row names':
-            lambda ours, theirs: next(
-                ((i, plain_first_difference([a], [b])[1]) for i, (a, b)
-                 in enumerate(zip(ours, theirs)) if plain_first_difference([a], [b])), None),
-        'these are the names that agree': differences_with(
-            lambda name, a, b: name != 'seconds' and a == b),
-        'only the first name is given': lambda ours, theirs: (
-            lambda found: found and (found[0], found[1][:1]))(
-                plain_first_difference(ours, theirs)),
-        'the names are missing': lambda ours, theirs: (
-            plain_first_difference(ours, theirs) or (None,))[0],
-    },
+    mistakes=WRONG_DIFFERENCES,
     success='the update and the names in which two runs part, and nothing where they do not',
 )
 check_first_difference.assert_right(plain_first_difference)
 
 # %% ../../nbs/exercises/appendix.ipynb #23008efa
-def paid_for_moving():
-    "What the loop would pay two tokens for moving away, if all scores are zero."
+def paid_for_moving(score=0.0):
+    "What the loop would pay two tokens that have moved away, for a score."
     logprobs, ref_logprobs = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-1.5, -3.0]])
     return ppo_updates.__globals__['shape_rewards'](  # where the loop looks it up
-        torch.zeros(1), logprobs, ref_logprobs, torch.ones(1, 2), 1.0)
+        torch.tensor([score]), logprobs, ref_logprobs, torch.ones(1, 2), 1.0)
 
 
 def judge_reversed_kl(bug):
@@ -318,12 +372,16 @@ def judge_reversed_kl(bug):
     context = bug(None)
     assert context is not None, 'nothing is returned yet'
     with context:
-        inside = paid_for_moving()
+        inside, inside_with_score = paid_for_moving(), paid_for_moving(score=1.0)
     assert not torch.equal(inside, before), (
         'nothing changed inside the `with`: patch the name in rlhf_nbdev.train, where ppo_updates '
         'looks it up, not in rlhf_nbdev.advantage')
     assert torch.allclose(inside, -before), (
         'with all scores zero, the rewards should be those of before with the other sign')
+    assert torch.allclose((inside_with_score - inside).sum(), torch.tensor(1.0)), (
+        'the score has changed its sign too: only the penalty is to be turned round')
+    assert torch.equal(paid_for_moving(), before), (
+        'the bug is still there after the `with`: put back what was replaced')
 
 # %% ../../nbs/exercises/appendix.ipynb #7dbb7904
 def judge_that_it_ends(bug):
@@ -393,6 +451,20 @@ check_welch = Check(
             lambda a, b: np.concatenate([a, b]).std(ddof=1)*np.sqrt(1/len(a) + 1/len(b))),
         'only one group has a standard error': welch_with(
             lambda a, b: np.sqrt(a.var(ddof=1)/len(a))),
+        'the variances are pooled, as if both groups had the same: each has its own': welch_with(
+            lambda a, b: np.sqrt((a.var(ddof=1)*(len(a) - 1) + b.var(ddof=1)*(len(b) - 1))
+                                 / (len(a) + len(b) - 2)*(1/len(a) + 1/len(b)))),
+        'a group may have more than three runs': welch_with(
+            lambda a, b: np.sqrt((a.var(ddof=1) + b.var(ddof=1))/3)),
+        "each variance is divided by its own number of runs, and not by the other group's":
+            welch_with(lambda a, b: np.sqrt(a.var(ddof=1)/len(b) + b.var(ddof=1)/len(a))),
+        'n - 1 belongs to the variance alone: the mean is over n runs': welch_with(
+            lambda a, b: np.sqrt(a.var(ddof=1)/(len(a) - 1) + b.var(ddof=1)/(len(b) - 1))),
+        'the runs are paired, and these groups are not: they may differ in size': lambda a, b: (
+            lambda d: d.mean()/(d.std(ddof=1)/math.sqrt(len(d))))(
+                np.array(b)[:min(len(a), len(b))] - np.array(a)[:min(len(a), len(b))]),
+        'the number itself is asked for, and not whether it is large': lambda a, b: (
+            plain_welch(a, b) > 4),
         'this is the standard error turned upside down': lambda a, b: 1/plain_welch(a, b),
     },
     use=size_of,
@@ -433,6 +505,21 @@ check_count_parameters = Check(
         'a block has two norms, with weight and bias each':
             counted_with(lambda v, c, d, n: -2*n*d),
         'the norms of the blocks are missing': counted_with(lambda v, c, d, n: -4*n*d),
+        'a norm has a bias too, as long as its weight':
+            counted_with(lambda v, c, d, n: -(2*n + 1)*d),
+        "the MLP's second bias is as long as the width, not four times":
+            counted_with(lambda v, c, d, n: 3*n*d),
+        "vocabulary and context are arguments, and need not be GPT-2's":
+            lambda v, c, d, n: plain_count(50257, 1024, d, n),
+        'the MLP comes back to the width: its second matrix is missing':
+            counted_with(lambda v, c, d, n: -4*n*d*d),
+        'the second matrix of the MLP and its bias are missing':
+            counted_with(lambda v, c, d, n: -n*(4*d*d + d)),
+        'the last norm stands after the last block alone, and not in every block':
+            counted_with(lambda v, c, d, n: 2*n*d - 2*d),
+        '12 times layers times the square of the width is a rule of thumb, of matrices alone':
+            lambda v, c, d, n: 12*n*d*d,
+        'embeddings, biases and norms count too': lambda v, c, d, n: 12*n*d*d + v*d,
         'the projection after attention is missing':
             counted_with(lambda v, c, d, n: -n*(d*d + d)),
     },
@@ -465,6 +552,14 @@ check_perplexity = Check(
             lambda bits, chars: math.exp(bits*chars/math.log(2)),
         'the sign is wrong: this is the probability of a token':
             lambda bits, chars: 2**(-bits*chars),
+        'characters belong into the exponent: chances multiply from character to character':
+            lambda bits, chars: 2**bits*chars,
+        'the bits are converted to nats, and the base is still 2':
+            lambda bits, chars: 2**(bits*chars*math.log(2)),
+        'characters per token is an argument, and not always 4': lambda bits, chars: 2**(bits*4),
+        'decimal digits are no bits': lambda bits, chars: 2**(bits*chars*math.log10(2)),
+        'digits go with a base of 10, bits with 2': lambda bits, chars: 10**(bits*chars),
+        'a perplexity need not be a whole number': lambda bits, chars: round(2**(bits*chars)),
         'base and exponent have changed places': lambda bits, chars: (bits*chars)**2,
     },
     success='2 to the bits of a token',
