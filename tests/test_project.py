@@ -2,6 +2,7 @@
 import configparser
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -146,5 +147,5 @@ def test_a_notebook_alone_sets_itself_up(path):
     with pytest.MonkeyPatch.context() as patch:
         for name, module in modules.items():
             patch.setitem(sys.modules, name, module)
-        exec(setup, {'get_ipython': lambda: shell})
+        exec(setup, {'get_ipython': lambda: shell, 'os': os})
     assert calls == [('pip', 'install -q git+https://github.com/rlhf-nbdev/rlhf_nbdev'), 'panel']
