@@ -237,19 +237,19 @@ def scale_rewards(
 
 # %% ../nbs/07_train.ipynb #708ef882
 def draw_curves(
-    rows: list[dict],  # of `ppo_updates`
+    rows: list[dict],  # of `ppo_updates`; none yet: empty panels
     figure=None,  # a matplotlib figure to draw into
 ):  # the figure
     "Reward, KL and entropy against updates."
     import matplotlib.pyplot as plt
     figure = figure or plt.figure(figsize=(11, 3.2), layout='constrained')
     figure.clear()
-    table = pd.DataFrame(rows)
     panels = [
         ('score', 'score (sd of the reference)', 'Reward'),
         ('kl_k3', 'nats per response', 'KL to the reference'),
         ('ppo/entropy', 'nats per token', 'Entropy of the policy'),
     ]
+    table = pd.DataFrame(rows, columns=['update', *(column for column, _, _ in panels)])
     for ax, (column, label, title) in zip(figure.subplots(1, 3), panels):
         ax.plot(table['update'], table[column], marker='.')
         ax.set(xlabel='update', ylabel=label, title=title)
@@ -260,17 +260,32 @@ def draw_curves(
 # %% ../nbs/07_train.ipynb #88701bbf
 class LivePlot:
     "The curves of `draw_curves`, redrawn in place in a notebook while training runs."
-    def __init__(self):
+    def __init__(self,
+        updates: int,  # how many rows will come
+    ):
         import matplotlib.pyplot as plt
         from IPython.display import display
-        self.rows = []
-        self.figure = plt.figure(figsize=(11, 3.2), layout='constrained')
+        self.rows, self.updates = [], updates
+        self.figure = plt.figure(figsize=(11, 3.4), layout='constrained')
+        self.draw()
         plt.close(self.figure)  # shown here, and not once more at the end of the cell
         self.handle = display(self.figure, display_id=True)
 
+    def progress(self) -> str:
+        done = len(self.rows)
+        text = f'{done} of {self.updates} updates'
+        if 0 < done < self.updates:
+            seconds_left = self.rows[-1]['seconds']/done*(self.updates - done)
+            text += f', about {seconds_left:.0f} s left'
+        return text
+
+    def draw(self):
+        draw_curves(self.rows, self.figure).suptitle(self.progress())
+
     def add(self, row: dict):  # of `ppo_updates`
         self.rows.append(row)
-        self.handle.update(draw_curves(self.rows, self.figure))
+        self.draw()
+        self.handle.update(self.figure)
 
 # %% ../nbs/07_train.ipynb #439e9f60
 def response_texts(

@@ -6,19 +6,22 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/share.html.md"""
 
 # %% auto #0
 __all__ = ['MARKS', 'CARD', 'sampling_settings', 'markdown_cell', 'markdown_table', 'card_head', 'win_table', 'model_card',
-           'write_card']
+           'write_card', 'as_classifier']
 
 # %% ../../nbs/run/share.ipynb #cc557fe7
+import copy
 import html
 import json
 from pathlib import Path
 from typing import Iterable
 
 import pandas as pd
+import torch
 from huggingface_hub import ModelCardData
-from transformers import GenerationConfig
+from transformers import AutoModelForSequenceClassification, GenerationConfig
 
 from ..ppo import RLHFConfig
+from ..reward import RewardModel
 from .report import STEPS, by_step, stage_rows, win_rows
 from ..tools.files import printable, write_whole
 
@@ -155,3 +158,26 @@ def write_card(
     samples = pd.read_json(folder/'samples.jsonl', lines=True)
     card = model_card(figures, settings, samples).encode()
     write_whole(folder/'README.md', lambda new_file: new_file.write_bytes(card))
+
+# %% ../../nbs/run/share.ipynb #72bdb3c1
+def as_classifier(
+    reward_model: RewardModel,
+):  # of `AutoModelForSequenceClassification`; plus `config.score_offset` it gives the scores
+    """A reward model as other programs know it: texts padded on the right, EOS at their end.
+
+    Raises ValueError if transformers has no such class for its trunk, or its padding is an EOS."""
+    config = copy.deepcopy(reward_model.trunk.config)
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if config.pad_token_id is None or config.pad_token_id in ends:
+        raise ValueError('a classifier finds the last token by the padding, and here padding '
+                         'and end are not told apart')
+    config.num_labels = 1
+    classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    if not isinstance(getattr(classifier, 'score', None), torch.nn.Linear):
+        raise ValueError(f'{type(classifier).__name__} has another head than a matrix')
+    classifier.base_model.load_state_dict(reward_model.trunk.state_dict())
+    head, std = reward_model.head, reward_model.std
+    with torch.no_grad():
+        classifier.score.weight.copy_(head.weight/std)
+    classifier.config.score_offset = ((head.bias - reward_model.mean)/std).item()
+    return classifier
