@@ -441,7 +441,8 @@ check_equal_length = Check(
         'it goes wrong where the three groups differ in size': mixed_lengths,
     },
     mistakes=mistakes_equal_length,
-    success='longer and shorter weigh the same, so a judge who only counts words says one half',
+    success='longer and shorter weigh the same: a judge who counts words, and ties what is alike, '
+            'says one half',
 )
 
 # %% ../../nbs/exercises/evaluate.ipynb #76bb8cbd
