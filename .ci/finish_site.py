@@ -4,6 +4,7 @@ import base64
 import configparser
 import hashlib
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -78,7 +79,11 @@ def own_address():
 
 
 def fold_sources(text):
-    "The signature of an exported function stands above its source, which can stay folded."
+    """The signature of an exported function stands above its source, which can stay folded.
+
+    What a solution prints is folded with it: see styles.css."""
+    text = re.sub(r'<details class="code-fold">(\s*<summary>Solution</summary>)',
+                  r'<details class="code-fold solution">\1', text)
     return re.sub(r'<details open(?:="")?( class="code-fold">\s*<summary>Exported source)',
                   r'<details\1', text)
 
@@ -110,6 +115,26 @@ def finish_page(page, site, anchors):
     page.write_text(fold_sources(text), encoding='utf-8')
 
 
+def is_name_of_code(section):
+    "A heading that is the name of a function, method or class, and no prose."
+    return bool(re.fullmatch(r'\w+\.\w+|[a-z]\w*_\w*|[A-Z][a-z]+[A-Z]\w*', section))
+
+
+def improve_search(site):
+    "Prose first, then names of code, and no solutions; words as they were typed."
+    index = site/'search.json'
+    entries = json.loads(index.read_text(encoding='utf-8'))
+    kept = [entry for entry in entries if not entry['href'].startswith('exercises/')]
+    kept.sort(key=lambda entry: is_name_of_code(entry['section']))  # else as they were
+    index.write_text(json.dumps(kept, ensure_ascii=False), encoding='utf-8')
+    script = site/'site_libs'/'smalldocs.js'
+    if script.is_file():  # its search takes 'epoch_windows' for 'windows', and long texts last
+        text = script.read_text(encoding='utf-8')
+        assert 'threshold: 0.3,' in text, 'another version of smalldocs: look at its search again'
+        text = text.replace('threshold: 0.3,', 'threshold: 0.0, ignoreFieldNorm: true,')
+        script.write_text(text, encoding='utf-8')
+
+
 def finish(site, build):
     lay_katex_beside(site, build)
     for style in site.rglob('*.css'):
@@ -117,6 +142,7 @@ def finish(site, build):
         without = FONT_ELSEWHERE.sub('', text)
         if without != text:
             style.write_text(without, encoding='utf-8')
+    improve_search(site)
     anchors = {page: anchors_of(page) for page in site.rglob('*.html')}
     for page in anchors:
         finish_page(page, site, anchors)
