@@ -102,6 +102,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(BrokenPipeError):  # a page was closed before all of it was sent
+            super().copyfile(source, outputfile)
+
 
 @contextlib.contextmanager
 def served(site):
