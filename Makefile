@@ -11,6 +11,7 @@ help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/ready: requirements.txt settings.ini setup.py pyproject.toml
+	@echo "setting up $(VENV), once: pip now fetches about 2 GB, or 6 GB where torch comes with CUDA"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -r requirements.txt
 	$(BIN)/pip install --quiet -c requirements.txt -e ".[dev]"
