@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test loggers learn check readme docs ablations parity floor newest alone wheel mutants bench pretrain clean
+.PHONY: help ratings train test sweeps loggers learn check readme docs ablations parity floor newest alone wheel mutants bench pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -23,10 +23,16 @@ ratings: $(VENV)/ready ## fetch the human ratings, once; without them a run says
 train: ratings ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
 	$(BIN)/rlhf-train $(ARGS)
 
-test: ratings ## the main job, every notebook (they take its steps one and two over), the other tests
-	$(BIN)/pytest -q tests/test_main_job.py
+# the slow files first: the main job takes one core, while the browser waits another worker computes
+SLOW := $(addprefix tests/test_,main_job.py train.py labeler.py faults.py own_material.py own_labels.py safety.py machine.py before_step_one.py memory.py answers.py)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
+test: ratings ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
+	$(PYTEST) -n $$(($(WORKERS) + 1)) -m "not sweep" $(SLOW) tests
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 8 tests/test_faults.py tests/test_train.py tests/test_own_material.py tests/test_answers.py tests/test_safety.py tests/test_texts.py tests/test_labeler.py tests --ignore tests/test_main_job.py
+
+sweeps: ratings ## all cases of what `make test` tries a sample of: architectures, damaged files, answers, kills
+	$(PYTEST) -n $(WORKERS) -m sweep tests
+	SWEEPS=1 $(PYTEST) -n $(WORKERS) tests/test_fuzz.py tests/test_fuzz_models.py tests/test_properties.py
 
 loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into .venv, and try each (1 minute)
 	$(BIN)/pip install --quiet -r tests/loggers/requirements.txt

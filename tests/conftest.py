@@ -36,29 +36,35 @@ def wait_for(port, server, log):
             time.sleep(0.1)
 
 
-@pytest.fixture
-def jupyter_lab(tmp_path):
-    "A function that opens cells in a JupyterLab of their own, and returns the address."
-    servers = []
-
-    def address(name: str, *sources: str) -> str:
-        (tmp_path/'root').mkdir()
-        (tmp_path/'root'/name).write_text(notebook_of(sources))
-        port = free_port()
+class Lab:
+    "A JupyterLab that opens each notebook in a folder and a workspace of its own."
+    def __init__(self, top):
+        self.root, self.log, self.port, self.n = top/'root', top/'log', free_port(), 0
+        self.root.mkdir()
         own = ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IPYTHONDIR')
-        folders = {variable: str(tmp_path/variable.lower()) for variable in own}
+        folders = {variable: str(top/variable.lower()) for variable in own}
         command = [
             sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root',
-            '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0',
-            '--IdentityProvider.token=t', f'--ServerApp.root_dir={tmp_path/"root"}']
-        with open(tmp_path/'log', 'w') as log:
-            server = subprocess.Popen(
+            '--ip=127.0.0.1', f'--port={self.port}', '--ServerApp.port_retries=0',
+            '--IdentityProvider.token=t', f'--ServerApp.root_dir={self.root}']
+        with open(self.log, 'w') as log:
+            self.server = subprocess.Popen(
                 command, env=os.environ | folders, stdout=log, stderr=subprocess.STDOUT)
-        servers.append(server)
-        wait_for(port, server, tmp_path/'log')
-        return f'http://127.0.0.1:{port}/lab/tree/{name}?token=t'
 
-    yield address
-    for server in servers:
-        server.terminate()
-        server.wait(20)
+    def open(self, name: str, *sources: str):
+        "A notebook with these cells: its address, and the folder that it works in."
+        self.n += 1
+        folder = self.root/str(self.n)
+        folder.mkdir()
+        (folder/name).write_text(notebook_of(sources))
+        wait_for(self.port, self.server, self.log)
+        page = f'lab/workspaces/{self.n}/tree/{self.n}/{name}'
+        return f'http://127.0.0.1:{self.port}/{page}?token=t', folder
+
+
+@pytest.fixture(scope='module')
+def jupyter_lab(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp('lab'))
+    yield lab
+    lab.server.terminate()
+    lab.server.wait(20)

@@ -1,31 +1,43 @@
-"Settings small enough for a test, the reviews they read, and what a run leaves behind."
+"Settings small enough for a test, the files they name, and what a run leaves behind."
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
+from tiny import tiny_gpt2
 
 from rlhf_nbdev.dataset import load_reviews
+from rlhf_nbdev.tools.models import load_model
 
 STAGES = tempfile.TemporaryDirectory()  # small steps one and two, found again by the next test
-REVIEWS = Path(f'{STAGES.name}.csv')  # 600 short ones: too few for a judge to learn from
+REVIEWS = Path(f'{STAGES.name}.csv')  # 300 short ones: too few for a judge to learn from
+MODEL = Path(f'{STAGES.name}.model')  # random, of the embedded one's tokens, in a tenth of its time
+EMBEDDED = ['--model', 'embedded']
 PACKAGE = ['--data', 'package', '--n_train', '10000']
 SMALL = [
     '--updates', '2', '--batch_size', '8', '--response_length', '6', '--epochs', '1',
     '--sft_sentences', '64', '--rated_sentences', '64', '--reward_pairs', '64',
     '--eval_prompts', '16', '--device', 'cpu', '--stages', STAGES.name,
-    '--data', str(REVIEWS), '--n_train', '500',
+    '--data', str(REVIEWS), '--n_train', '250', '--model', str(MODEL),
 ]
+QUICK = [*SMALL, '--ratings', 'labels']  # which saves reading ten thousand ratings in each run
 
 
 @pytest.fixture(scope='module')
-def few_reviews():
-    "The file that SMALL names."
+def small_files():
+    "The reviews and the model that SMALL names."
+    _, tokenizer = load_model()
+    model = tiny_gpt2(vocab=len(tokenizer), width=32, context=256,
+                      eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
+    for part in (model, tokenizer):
+        part.save_pretrained(MODEL)
     reviews = load_reviews()
     short = reviews[reviews.text.str.len() <= 1000]
-    short.sample(600, random_state=0).to_csv(REVIEWS, index=False)
+    short.sample(300, random_state=0).to_csv(REVIEWS, index=False)
     yield
     REVIEWS.unlink()
+    shutil.rmtree(MODEL)
 
 
 def metrics(folder):

@@ -128,7 +128,11 @@ def is_known(name):
     return make is tiny_t5 or make.args[0] in CONFIG_MAPPING
 
 
-@pytest.mark.parametrize('name', list(filter(is_known, ARCHITECTURES)))
+KNOWN = list(filter(is_known, ARCHITECTURES))
+RARE = [pytest.param(name, marks=pytest.mark.sweep) for i, name in enumerate(KNOWN) if i % 4]
+
+
+@pytest.mark.parametrize('name', KNOWN[::4] + RARE)
 def test_rows_are_read_as_they_are_alone_or_the_model_is_refused(name, tmp_path):
     model = ARCHITECTURES[name]()
     found = outcome(name, model)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from architectures import ARCHITECTURES
-from small_runs import SMALL, few_reviews
+from small_runs import MODEL, REVIEWS, SMALL, small_files
 from tiny import TEXTS, tiny_gpt2, tiny_tokenizer
 from warm import assert_refused, run
 
@@ -19,8 +19,8 @@ from rlhf_nbdev.run.stages import RunConfig, learn_from_people
 from rlhf_nbdev.sft import Demonstrations
 from rlhf_nbdev.tools.models import load_model
 
-__all__ = ['few_reviews']  # a fixture
-pytestmark = pytest.mark.usefixtures('few_reviews')
+__all__ = ['small_files']  # a fixture
+pytestmark = pytest.mark.usefixtures('small_files')
 
 
 def save_model(folder, context, eos='<|endoftext|>', template=None):
@@ -169,9 +169,10 @@ def test_the_rates_are_what_steps_one_and_two_learn_at(monkeypatch, tmp_path):
         sft=learning_rate) or [{'held_out': 1.0}])
     monkeypatch.setattr(stages, 'train_reward_model', lambda *args, learning_rate: rates.update(
         reward=learning_rate))
-    model, tokenizer = load_model()
+    model, tokenizer = load_model(str(MODEL))
     asked = RunConfig(sft_learning_rate=1e-5, reward_learning_rate=2e-5, sft_sentences=8,
-                      reward_pairs=8, ratings='labels', device='cpu', stages=str(tmp_path))
+                      reward_pairs=8, ratings='labels', device='cpu', stages=str(tmp_path),
+                      data=str(REVIEWS), n_train=250, model=str(MODEL))
     stages.fine_tune(asked, RLHFConfig(), model, tokenizer)
     data = inputs.review_prompts(tokenizer, asked, RLHFConfig())
     data = {split: SimpleNamespace(texts=each.texts[:200], labels=each.labels[:200])
@@ -194,7 +195,7 @@ def test_a_whole_row_is_read_and_a_first_score_must_be_a_number():
     read = []
     model, tokenizer = load_model()
     config = RLHFConfig(response_length=12)
-    run_config = RunConfig(device='cpu')
+    run_config = RunConfig(device='cpu', data=str(REVIEWS), n_train=250)
     data = inputs.prompt_sets(tokenizer, run_config, config)
     agent = inputs.Agent(model)
 
@@ -208,8 +209,6 @@ def test_a_whole_row_is_read_and_a_first_score_must_be_a_number():
     scores = [float('nan'), 0.0]
     with pytest.raises(ValueError, match='the reward of a first response is nan'):
         inputs.try_response(agent, data['train'], config, reward)
-
-
 
 
 # a tokenizer without a pad token

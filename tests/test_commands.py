@@ -17,7 +17,7 @@ def test_underscore_names_exist(name):
     assert (BIN/name).exists()
 
 
-@pytest.mark.parametrize('name', ['rlhf-train', 'rlhf-pretrain', 'rlhf-study'])
+@pytest.mark.parametrize('name', ['rlhf-pretrain', 'rlhf-study'])
 def test_commands_say_what_they_do(name):
     subprocess.run([BIN/name, '--help'], capture_output=True, check=True)
 

@@ -2,6 +2,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from rlhf_nbdev.dataset import load_reviews, split_reviews
 from rlhf_nbdev.run.pretrain import bits_per_char, pretraining_texts
 from rlhf_nbdev.tools.models import load_model
@@ -16,11 +18,12 @@ def test_ships_small_and_without_pickle():
     assert (FOLDER/'README.md').exists()
 
 
-def test_bits_per_character_on_held_out_reviews():
+@pytest.mark.parametrize('every', [30, pytest.param(6, marks=pytest.mark.sweep)])
+def test_bits_per_character_on_held_out_reviews(every):
     model, tokenizer = load_model()
     held_out = split_reviews(load_reviews())[1].text.tolist()
     assert len(held_out) == 2867
-    assert bits_per_char(model, tokenizer, held_out[::6]) < 1.68
+    assert bits_per_char(model, tokenizer, held_out[::every]) < 1.68
 
 
 def test_held_out_reviews_are_not_pretrained_on():

@@ -67,7 +67,7 @@ class Panel:
         self.page.locator('.jp-mod-dirty').wait_for(state='detached')
 
     def records(self):
-        lines = (self.folder/'root'/'labels.jsonl').read_text().splitlines()
+        lines = (self.folder/'labels.jsonl').read_text().splitlines()
         return [json.loads(line) for line in lines]
 
     def look_at(self, i):
@@ -91,17 +91,17 @@ class Panel:
 
 
 @pytest.fixture
-def panel(jupyter_lab, tmp_path):
+def panel(jupyter_lab):
     "The panel in a notebook of its own, before its cell is run."
-    address = jupyter_lab('panel.ipynb', CELL)
+    address, folder = jupyter_lab.open('panel.ipynb', CELL)
     with chromium_page() as page:
         page.goto(address)
-        yield Panel(page, tmp_path)
+        yield Panel(page, folder)
 
 
 def kill_kernel(panel):
     "The kernel dies, and the page is loaded anew."
-    os.kill(int((panel.folder/'root'/'pid').read_text()), signal.SIGKILL)
+    os.kill(int((panel.folder/'pid').read_text()), signal.SIGKILL)
     panel.page.reload()
 
 
@@ -177,7 +177,7 @@ def test_label_in_a_browser(panel):
     assert cell.strip() == CELL, 'a key reached the notebook'
     assert panel.page.locator('.jp-Cell').count() == 1
 
-    labels, unreadable = read_labels(panel.folder/'root'/'labels.jsonl')
+    labels, unreadable = read_labels(panel.folder/'labels.jsonl')
     choices = [label['choice'] for label in labels]
     assert choices == ['left', 'right', 'skip', 'tie', 'left', 'skip'] and unreadable == 0
     rows, left_out = to_preferences(labels)
@@ -192,7 +192,7 @@ def test_a_reopened_notebook_says_nothing_that_is_no_longer_so(panel):
     panel.click('left is better')
     panel.sees('1 of 6')
     panel.save_notebook()
-    saved = json.loads((panel.folder/'root'/'panel.ipynb').read_text())
+    saved = json.loads((panel.folder/'panel.ipynb').read_text())
     assert ' of 6' not in json.dumps(saved['cells']), 'a count is saved with the cell'
     kill_kernel(panel)
     panel.page.get_by_text('| Idle').wait_for()

@@ -177,7 +177,9 @@ def resized(model, vocabulary):
     return model
 
 
-@pytest.mark.parametrize('name', MEMORY)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.sweep] if i % 2 else [])
+    for i, name in enumerate(MEMORY)])
 def test_a_variation_is_read_as_it_is_alone(name, tmp_path):
     hold_all(MEMORY[name](), tmp_path)
 

@@ -24,7 +24,7 @@ SMALLER = {
     r'range\(220, 250\)': 'range(70, 76)',
     r'range\(256\)': 'range(16)',
     r'updates=[83]': 'updates=1',
-    r'batch_size=32': 'batch_size=8',
+    r'batch_size=32': 'batch_size=8, response_length=8',
     r'first_two_steps\(0\)': 'two_models()',
     r'assert more_praise > 0.2.*': '',  # of a reward model that has learnt
     r'test_eq\(sample_pairs\(reference, prompts, near_zero.*': '',  # of a model that has
@@ -96,7 +96,12 @@ TASTES = {
 }
 
 
-@pytest.mark.parametrize('taste', TASTES)
+@pytest.mark.parametrize('taste', [
+    'shorter',
+    'ties only',
+    *(pytest.param(taste, marks=pytest.mark.sweep)
+      for taste in ('always left', 'skips only', 'by coin')),
+])
 def test_any_taste_goes_through(before, pairs, taste, capsys):
     path = label(pairs, TASTES[taste])
     written = path.read_bytes()
@@ -116,7 +121,8 @@ def test_few_labels_go_through(before, pairs, n, record_path, capsys):
     assert path.read_bytes() == written
 
 
-@pytest.mark.parametrize('content', [None, b'', b'{"undo": true}\n'])
+@pytest.mark.parametrize('content', [
+    None, pytest.param(b'', marks=pytest.mark.sweep), b'{"undo": true}\n'])
 def test_no_labels_go_through(before, pairs, content, capsys):
     path = Path('my_labels.jsonl')
     if content is not None:

@@ -7,13 +7,13 @@ import re
 import shutil
 
 import pytest
-from small_runs import SMALL, few_reviews, metrics
+from small_runs import QUICK, SMALL, metrics, small_files
 from warm import assert_refused, run, run_well
 
 from rlhf_nbdev.run.stages import hold_out
 
-__all__ = ['few_reviews']  # a fixture
-pytestmark = pytest.mark.usefixtures('few_reviews')
+__all__ = ['small_files']  # a fixture
+pytestmark = pytest.mark.usefixtures('small_files')
 ADJECTIVES = ['good', 'bad', 'dull', 'fine', 'odd']
 REWARD = '''
 def many_vowels(prompts, responses):
@@ -98,8 +98,7 @@ def test_columns_of_other_names(files):
 
 
 def test_own_prompts_with_labels_as_teachers_read_reviews_for_these(files):
-    own = ['--prompts', 'prompts.jsonl', '--ratings', 'labels']
-    run_well(*SMALL, *own, '--out', files/'run')
+    run_well(*QUICK, '--prompts', 'prompts.jsonl', '--out', files/'run')
     assert summary_of(files/'run')['reward']['source'] == 'labels'
 
 
@@ -159,7 +158,7 @@ def test_sft_and_demonstrations_are_one_too_many(files):
 # a reward of one's own
 
 @pytest.fixture(scope='module')
-def rewarded_by_vowels(few_reviews, tmp_path_factory):
+def rewarded_by_vowels(small_files, tmp_path_factory):
     "A run whose reward is a function, and what it said."
     folder = tmp_path_factory.mktemp('vowels')
     (folder/'mine.py').write_text(REWARD)
@@ -230,9 +229,9 @@ def test_a_run_whose_function_is_gone_says_so(files, by_vowels):
 # more updates
 
 @pytest.fixture(scope='module')
-def complete(few_reviews, tmp_path_factory):
+def complete(small_files, tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')/'complete'
-    run_well(*SMALL, '--out', folder)
+    run_well(*QUICK, '--out', folder)
     return folder
 
 
@@ -272,7 +271,7 @@ def test_what_cannot_be_asked_of_a_complete_run(options, message, finished):
 
 
 def test_more_before_the_first_update_is_as_if_asked_for_at_once(complete, tmp_path):
-    run_well(*SMALL, '--updates', '3', '--out', tmp_path/'at_once')
+    run_well(*QUICK, '--updates', '3', '--out', tmp_path/'at_once')
     shutil.copytree(complete, tmp_path/'begun')
     for name in ('summary.json', 'checkpoint.safetensors', 'metrics.jsonl'):
         os.remove(tmp_path/'begun'/name)

@@ -3,6 +3,7 @@
 What is counted is what the settings say. Cases are drawn by hypothesis, in float64 where that makes
 equality tight."""
 import copy
+import os
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.train import ppo_updates
 
 V, P, MOST = 24, 4, 6
-fuzz = settings(max_examples=16, derandomize=True, database=None, deadline=None)
+examples = 16 if 'SWEEPS' in os.environ else 6
+fuzz = settings(max_examples=examples, derandomize=True, database=None, deadline=None)
 response_lengths = st.lists(st.integers(1, MOST), min_size=2, max_size=7)  # tokens, for each row
 seeds = st.integers(0, 2**31 - 1)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, few_reviews
+from small_runs import SMALL, small_files
 from tiny import tiny_gpt2, tiny_tokenizer
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
@@ -23,7 +23,7 @@ from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
 
-__all__ = ['few_reviews']  # a fixture
+__all__ = ['small_files']  # a fixture
 TOP = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for path in (TOP/'rlhf_nbdev').rglob('*.py') if path.stem != '_modidx')
 NOTEBOOKS = sorted((TOP/'nbs').glob('**/[0-9a-z]*.ipynb'))
@@ -352,7 +352,7 @@ def guarded(tmp_path):
     return run
 
 
-def test_a_whole_run_asks_nothing_of_the_network(guarded, few_reviews, tmp_path):
+def test_a_whole_run_asks_nothing_of_the_network(guarded, small_files, tmp_path):
     train = Path(sys.executable).parent/'rlhf-train'
     result, attempts = guarded(train, *SMALL, '--stages', tmp_path/'stages',
                                '--out', tmp_path/'run')

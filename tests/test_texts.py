@@ -223,16 +223,29 @@ MARKUP = 'img, svg, script, b, i, a, h1, mjx-container'
 OURS = ('http://127.0.0.1', 'ws://127.0.0.1', 'data:', 'blob:', 'about:')
 
 
-@pytest.fixture
-def notebook(page, jupyter_lab):
+@pytest.fixture(scope='module')
+def opened(jupyter_lab):
     "A notebook of three cells, each run: a plain table, a guarded one, the panel."
-    page.goto(jupyter_lab('texts.ipynb', *NOTEBOOK))
+    with chromium_page() as page:
+        address, _ = jupyter_lab.open('texts.ipynb', *NOTEBOOK)
+        yield page, run_notebook(page, address)
+
+
+def run_notebook(page, address):
+    page.goto(address)
     page.get_by_text('| Idle').wait_for()
     page.locator('.jp-CodeCell .cm-content').first.click()
     for _ in NOTEBOOK:
         page.keyboard.press('Shift+Enter')
     panel = page.locator('.jp-OutputArea-output .widget-vbox').first
     panel.get_by_text(f'0 of {len(NOTEBOOK_TEXTS)}', exact=True).wait_for()
+    return panel
+
+
+@pytest.fixture
+def notebook(opened):
+    "The page and its panel; after the test, no text has run or asked for anything."
+    page, panel = opened
     yield page, panel
     assert page.evaluate('window.ran') is None and page.dialogs == []
     foreign = [url for url in page.asked if not url.startswith(OURS)]

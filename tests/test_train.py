@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import PACKAGE, SMALL, STAGES, few_reviews, metrics
+from small_runs import EMBEDDED, PACKAGE, SMALL, STAGES, metrics, small_files
 from test_packing import hold_static_steps_to_the_loop
 from transformers import pipeline
 from warm import assert_refused, run, run_well
@@ -18,8 +18,8 @@ from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.ratings import ratings_path
 
-__all__ = ['few_reviews']  # a fixture
-pytestmark = pytest.mark.usefixtures('few_reviews')
+__all__ = ['small_files']  # a fixture
+pytestmark = pytest.mark.usefixtures('small_files')
 HAS_RATINGS = ratings_path().is_file()
 
 
@@ -31,15 +31,15 @@ def run_alone(*options, env):
 
 
 @pytest.fixture(scope='module')
-def folder(few_reviews, tmp_path_factory):
-    "A run on the package's reviews, with a judge."
+def folder(small_files, tmp_path_factory):
+    "A run of the embedded model on the package's reviews, with a judge."
     path = tmp_path_factory.mktemp('runs')/'one'
-    run_well(*SMALL, *PACKAGE, '--out', path)
+    run_well(*SMALL, *EMBEDDED, *PACKAGE, '--out', path)
     return path
 
 
 @pytest.fixture(scope='module')
-def unjudged(few_reviews, tmp_path_factory):
+def unjudged(small_files, tmp_path_factory):
     "A run on reviews from which no judge could learn."
     path = tmp_path_factory.mktemp('runs')/'unjudged'
     assert 'no judge' in run_well(*SMALL, '--out', path).stdout
@@ -99,13 +99,13 @@ def test_same_seed_same_metrics_with_steps_made_anew(unjudged, tmp_path):
     assert metrics(tmp_path/'again') == metrics(unjudged)
 
 
-def test_finished_steps_are_found_again(folder, tmp_path):
+def test_finished_steps_are_found_again(unjudged, tmp_path):
     again = run_well(*SMALL, '--out', tmp_path/'again')
     assert 'PPO' in again.stderr
     assert 'fine-tuning' not in again.stderr and 'reward model' not in again.stderr
 
 
-def test_a_step_of_other_settings_is_made_anew(folder, tmp_path):
+def test_a_step_of_other_settings_is_made_anew(unjudged, tmp_path):
     fewer = ['--rated_sentences', '60', '--reward_pairs', '60']
     changed = run_well(*SMALL, *fewer, '--out', tmp_path/'changed')
     assert 'fine-tuning' not in changed.stderr
@@ -142,7 +142,7 @@ def other_vocabulary(tmp_path):
 
 
 @pytest.mark.parametrize('option, message', [
-    ('sft', 'has another tokenizer than embedded'),
+    ('sft', 'has another tokenizer than'),
     ('reward', 'reads another vocabulary'),
 ])
 def test_a_model_of_another_vocabulary_is_refused_at_once(option, message, other_vocabulary):
@@ -175,7 +175,7 @@ def test_second_run_in_one_folder_is_refused(folder):
     (['--prompt_length', '0'], 'prompt_length must be at least 1'),
     (['--response_length', '0'], 'response_length must be at least 1'),
     (['--batch_size', '7'], 'does not divide'),
-    (['--batch_size', '20000'], 'exceeds the 500 prompts'),
+    (['--batch_size', '20000'], 'exceeds the 250 prompts'),
     (['--reward_pairs', '0'], 'reward_pairs must be at least 1'),
     (['--eval_prompts', '0'], 'eval_prompts must be at least 1'),
     (['--sft_sentences', '0'], 'sft_sentences must be at least 1'),

@@ -17,6 +17,8 @@ FORKS.set_forkserver_preload([
     'transformers.models.auto.modeling_auto',
     'sklearn.linear_model',
     'sklearn.feature_extraction.text',
+    'matplotlib.pyplot',
+    'matplotlib.backends.backend_agg',
 ])
 
 
