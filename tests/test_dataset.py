@@ -253,7 +253,7 @@ ROWS = [{'text': 'Fine, é.', 'label': 1}, {'text': 'Dull.', 'label': 0}]
     ('a.jsonl', '\n'.join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode()),
     ('a.csv', 'text;label\n"Fine, é.";1\nDull.;0\n'.encode('utf-16')),
     ('a.tsv', 'label\ttext\n1\tFine, é.\n0\tDull.\n'.encode('utf-8-sig')),
-    ('a.csv.gz', gzip.compress('review,sentiment\n"Fine, é.",pos\nDull.,neg\n'.encode())),
+    ('a.csv.gz', gzip.compress('review,sentiment\n"Fine, é.",pos\nDull.,neg\n'.encode(), mtime=0)),
 ])
 def test_reviews_of_any_kind_of_file(name, content, tmp_path):
     (tmp_path/name).write_bytes(content)

@@ -223,7 +223,7 @@ def table_of(rows) -> bytes:
     return buffer.getvalue()
 
 
-PACKED = [gzip.compress(KAGGLE), bz2.compress(KAGGLE), lzma.compress(KAGGLE),
+PACKED = [gzip.compress(KAGGLE, mtime=0), bz2.compress(KAGGLE), lzma.compress(KAGGLE),
           table_of(PREFERENCES), table_of(SHAPES['chats'])]
 
 
