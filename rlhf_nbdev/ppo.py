@@ -372,6 +372,15 @@ def check_agreement(
         'anything was learnt. Is dropout on, has an older policy sampled these responses, or '
         'does this model not suit the way it is scored?')
 
+# %% ../nbs/06_loss.ipynb #fb4350ab
+@patch
+def share(self: RLHFTrainer,
+    part: torch.Tensor,  # (b, R) response mask of a microbatch
+    whole: torch.Tensor,  # (B, R) of its minibatch
+) -> float:  # from 0 to 1
+    "How much a microbatch counts: as many tokens as it has of the minibatch's."
+    return (part.sum()/whole.sum().clamp(min=1)).item()
+
 # %% ../nbs/06_loss.ipynb #ab78ecc9
 @patch
 def learn(self: RLHFTrainer,
@@ -387,7 +396,7 @@ def learn(self: RLHFTrainer,
     all_rows = torch.arange(len(mask), device=mask.device)
     self.optimizer.zero_grad()
     for rows in all_rows.chunk(self.config.microbatches):
-        share = (mask[rows].sum()/mask.sum().clamp(min=1)).item()
+        share = self.share(mask[rows], mask)
         loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
         self.backward(share*loss)
         for name, x in stats.items():
@@ -429,15 +438,13 @@ def mean_stats(
         means[name] = sum(stats[name] for stats in history)/len(history)
     return means
 
-# %% ../nbs/06_loss.ipynb #d3035252
+# %% ../nbs/06_loss.ipynb #f1d318e5
 @patch
-def update(self: RLHFTrainer,
+def check_batch(self: RLHFTrainer,
     rollout: Rollout,  # the whole batch
     rewards: torch.Tensor,  # (B, R) shaped
-) -> dict:  # means over all minibatches of the scalars to watch
-    """One round of learning: advantages once, then several epochs of shuffled minibatches.
-
-    Raises ValueError if the batch is not what the settings say, and as `learn_epochs`."""
+):
+    "Raise ValueError if the batch is not what the settings say; warn if the rate has run out."
     c, mask = self.config, rollout.response_mask
     if len(mask) != c.batch_size:
         raise ValueError(f'a batch of {len(mask)} responses, but batch_size is {c.batch_size}: '
@@ -448,6 +455,18 @@ def update(self: RLHFTrainer,
     if self.scheduler.last_epoch >= c.updates:
         warnings.warn(f'all {c.updates} updates of the settings are done and the learning rate '
                       'is 0: this one teaches nothing (ask for more updates in RLHFConfig)')
+
+# %% ../nbs/06_loss.ipynb #d3035252
+@patch
+def update(self: RLHFTrainer,
+    rollout: Rollout,  # the whole batch
+    rewards: torch.Tensor,  # (B, R) shaped
+) -> dict:  # means over all minibatches of the scalars to watch
+    """One round of learning: advantages once, then several epochs of shuffled minibatches.
+
+    Raises ValueError if the batch is not what the settings say, and as `learn_epochs`."""
+    c, mask = self.config, rollout.response_mask
+    self.check_batch(rollout, rewards)
     advantages, returns = compute_advantage_and_return(
         rewards, rollout.values, mask, c.gamma, c.lam)
     advantages = whiten(advantages, mask)  # after the returns were taken from them

@@ -254,8 +254,8 @@ class RatedSentences(Dataset):
         self.lengths = [len(each) for each in self.ids]
         self.length = max(self.lengths)  # T
         self.pad = tokenizer.pad_token_id
-        ratings = [rating_histogram(table.ratings.iloc[i]) for i in self.kept]
-        self.ratings = torch.stack(ratings)  # (N, 9)
+        ratings = table.ratings.tolist()
+        self.ratings = torch.stack([rating_histogram(ratings[i]) for i in self.kept])  # (N, 9)
 
     def __len__(self):
         return len(self.ids)
@@ -322,7 +322,7 @@ def train_reward_model(
     batches = DataLoader(data, batch_size, shuffle=True, drop_last=lonely_last)
     steps = epochs*len(batches)
     history = []
-    with tqdm(total=steps, desc='reward model', mininterval=1) as bar:
+    with tqdm(total=steps, desc='reward model', mininterval=1, leave=False) as bar:
         for epoch in range(epochs):
             for batch in batches:
                 step = len(history)

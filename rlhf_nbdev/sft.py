@@ -286,7 +286,7 @@ def train_sft(
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0, fused=True)
     history, losses = [sft_check(model, held_out, 0, [])], []
     best = copy_weights(model)
-    batches = tqdm(sft_batches(loader, epochs), desc='fine-tuning', total=steps, mininterval=1)
+    batches = tqdm(sft_batches(loader, epochs), 'fine-tuning', steps, leave=False, mininterval=1)
     for step, batch in enumerate(batches, 1):
         rate = learning_rate*warmup_then_linear(step - 1, steps)
         losses.append(sft_step(model, optimizer, batch, rate, step))

@@ -17,6 +17,7 @@ from typing import Iterator, Mapping
 
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from torch.utils.data import DataLoader
 
 from .advantage import kl_k1, kl_k3, shape_rewards
@@ -171,6 +172,17 @@ def check_reward_model(
     config = trainer.config
     reading_way(reward_model.trunk, config.prompt_length + config.response_length)
 
+# %% ../nbs/07_train.ipynb #db2ef5de
+@patch
+def learn_from(self: RLHFTrainer,
+    rollout: Rollout,
+    scored: Rewards,  # of that rollout
+) -> dict:  # means over all minibatches of the scalars to watch
+    "PPO's way from scores to an update; other methods have their own. Raises as `update`."
+    rewards = shape_rewards(scored.scores, rollout.logprobs, scored.ref_logprobs,
+                            rollout.response_mask, self.beta)
+    return self.update(rollout, rewards)
+
 # %% ../nbs/07_train.ipynb #0d296b8b
 def ppo_updates(
     trainer: RLHFTrainer,
@@ -190,9 +202,7 @@ def ppo_updates(
         kept = {}  # what a failure will have to show
         try:
             rollout, scored = sample_and_score(trainer, batch, reward_model, kept)
-            rewards = shape_rewards(scored.scores, rollout.logprobs, scored.ref_logprobs,
-                                    rollout.response_mask, trainer.beta)
-            stats = trainer.update(rollout, rewards)
+            stats = trainer.learn_from(rollout, scored)
         except FloatingPointError as error:
             raise NotFinite(update, error, kept) from error
         seconds = time.perf_counter() - started

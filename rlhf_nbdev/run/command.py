@@ -303,7 +303,7 @@ def record_updates(
 ):
     "Go through the updates: each row into the log, now and then a checkpoint, until the end."
     config, rows = trainer.config, log.rows
-    with tqdm(total=config.updates, initial=len(rows), desc='PPO') as bar:
+    with tqdm(total=config.updates, initial=len(rows), desc='PPO', leave=False) as bar:
         if collapse_reason(rows, config.max_kl):
             return
         for row in updates:

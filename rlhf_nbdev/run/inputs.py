@@ -7,9 +7,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/inputs.html.md"""
 # %% auto #0
 __all__ = ['require_writable', 'weight_bytes', 'require_disk', 'step_memory', 'room_in_memory', 'require_memory',
            'import_module_of', 'import_function', 'FunctionReward', 'scale_function', 'distinct_texts', 'say_found',
-           'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'find_judge', 'RunInputs',
-           'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward', 'first_line',
-           'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
+           'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'packaged_judge', 'find_judge',
+           'RunInputs', 'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward',
+           'first_line', 'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
 
 # %% ../../nbs/run/inputs.ipynb #b8e19b44
 import importlib
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import traceback
 from dataclasses import dataclass
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 
@@ -347,6 +348,12 @@ def prompt_sets(
                          'prompts: lower it')
     return data
 
+# %% ../../nbs/run/inputs.ipynb #8cb0f7cb
+@cache
+def packaged_judge() -> Judge:
+    "The judge of lesson 8, taught by the packaged reviews, once in a process."
+    return Judge(load_reviews())
+
 # %% ../../nbs/run/inputs.ipynb #2ebc0c84
 def find_judge(
     run: RunConfig,
@@ -359,7 +366,7 @@ def find_judge(
               'or taste are your own')
         return None
     try:
-        return Judge(load_reviews(run.data))
+        return packaged_judge() if run.data == 'package' else Judge(load_reviews(run.data))
     except ValueError as error:
         print(f'no judge, so no gold reward and no win rates: {error}')
 

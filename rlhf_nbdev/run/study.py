@@ -7,10 +7,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/study.html.md"""
 # %% auto #0
 __all__ = ['SMALL', 'BRIEF', 'FRONTIER', 'NO_PENALTY', 'OVEROPTIMISATION', 'ABLATIONS', 'CHECKS', 'VARIANTS', 'MEASURED_AT',
            'METRIC_COLUMNS', 'unguarded', 'scored_without_positions', 'dropout_on', 'scored_at_temperature_1',
-           'without_whitening', 'no_bug', 'Variant', 'gold_judge', 'measure_point', 'train_and_measure', 'run_variant',
-           'ask_each', 'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages',
-           'check_run_settings', 'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks',
-           'study_command']
+           'without_whitening', 'no_bug', 'Variant', 'measure_point', 'train_and_measure', 'run_variant', 'ask_each',
+           'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages', 'check_run_settings',
+           'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks', 'study_command']
 
 # %% ../../nbs/run/study.ipynb #f98fe20e
 import argparse
@@ -20,7 +19,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from multiprocessing import get_context
@@ -36,7 +34,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from ..agent import Agent, Rollout, score_tokens
-from ..dataset import IMDBDataset, load_reviews
+from ..dataset import IMDBDataset
 from rlhf_nbdev.evaluate import (
     Judge,
     best_of_n,
@@ -49,6 +47,7 @@ from rlhf_nbdev.evaluate import (
 )
 from ..ppo import RLHFConfig, RLHFTrainer
 from ..reward import normalize
+from .inputs import packaged_judge
 from .stages import first_two_steps
 from ..tools.files import append_json_line, write_whole
 from ..tools.machine import keep_every_letter, saying_what_takes_less
@@ -175,12 +174,6 @@ METRIC_COLUMNS = [
     'ppo/entropy', 'ppo/explained_variance', 'ppo/grad_norm',
 ]
 
-# %% ../../nbs/run/study.ipynb #37369bd5
-@cache
-def gold_judge() -> Judge:
-    "The judge of lesson 8, taught by the packaged reviews, once in a process."
-    return Judge(load_reviews())
-
 # %% ../../nbs/run/study.ipynb #fe9b4119
 def measure_point(
     agent: Agent,  # all as in `measure`
@@ -240,7 +233,7 @@ def run_variant(
     with torch.random.fork_rng():  # it sets the seed, which was set above
         trainer = RLHFTrainer(agent, ref_model, config)
     def measured():
-        return measure_point(agent, held_out, reward_model, ref_model, gold_judge(), config)
+        return measure_point(agent, held_out, reward_model, ref_model, packaged_judge(), config)
     rows, points, stopped = train_and_measure(trainer, loader, reward_model, variant.bug, measured)
     return {
         'group': variant.group, 'name': name, 'seed': seed, 'settings': variant.settings,
@@ -314,7 +307,7 @@ def run_best_of_n(
     batches = prompt_batches(IMDBDataset(tokenizer, 'train'), config)
     for_scale = sample_responses(reference, islice(batches, 8), config)  # once for all three
     openings = [decode_ids(tokenizer, held_out.dataset.prompts[i]) for i in held_out.indices]
-    gold = [gold_judge()(openings, response_texts(each, tokenizer)) for each in rounds]
+    gold = [packaged_judge()(openings, response_texts(each, tokenizer)) for each in rounds]
     gold = np.stack(gold, 1)  # (prompts, most)
     penalty = config.missing_eos_penalty*~ask_each(rounds, reference.ended)
     runs = []
