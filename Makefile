@@ -23,11 +23,11 @@ ratings: $(VENV)/ready ## fetch the human ratings, once; without them a run says
 train: ratings ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
 	$(BIN)/rlhf-train $(ARGS)
 
-# the slow files first: the main job takes one core, while the browser waits another worker computes
+# the slow files first: the main job keeps one worker busy, the other files the second
 SLOW := $(addprefix tests/test_,main_job.py train.py labeler.py faults.py own_material.py own_labels.py safety.py machine.py before_step_one.py memory.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 test: ratings ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
-	$(PYTEST) -n $$(($(WORKERS) + 1)) -m "not sweep" $(SLOW) tests
+	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
 
 sweeps: ratings ## all cases of what `make test` tries a sample of: architectures, damaged files, answers, kills

@@ -105,12 +105,28 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     ('../one', 'file: ../one'),
     ('~/some/one', 'file: ~/some/one'),
     ('C:\\one', 'file: C:\\one'),
-    ('package', f'file: {dataset.packaged_csv()}'),
 ])
 def test_sources_are_told_apart(source, read_from, monkeypatch):
     asked = stand_in_for_sources(monkeypatch)
     dataset.load_reviews(source)
     assert asked == [read_from]
+
+
+def test_the_package_is_read_once_and_nobody_can_spoil_it(monkeypatch):
+    read = []
+
+    def read_reviews(path, kind):
+        read.append((path, kind))
+        return pd.DataFrame({'text': ['a'], 'label': [1]}), {}
+
+    monkeypatch.setattr(dataset, 'read_reviews', read_reviews)
+    dataset.packaged_rows.cache_clear()
+    try:
+        dataset.load_reviews()['text'] = 'another'
+        assert dataset.load_reviews().text.tolist() == ['a']
+        assert read == [(dataset.packaged_csv(), 'reviews')]
+    finally:
+        dataset.packaged_rows.cache_clear()
 
 
 def test_any_file_that_is_there_is_a_file(tmp_path, monkeypatch):

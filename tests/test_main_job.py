@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from what_a_run_leaves import hold_what_is_left
 
 from rlhf_nbdev.tools.ratings import ratings_path
 
@@ -15,13 +16,22 @@ needs_ratings = pytest.mark.skipif(
 
 
 @pytest.fixture(scope='module')
-def summary(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')/'default'
     command = [Path(sys.executable).parent/'rlhf-train', '--device', 'cpu', '--out', folder]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     print(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def summary(folder):
     return json.loads((folder/'summary.json').read_text())
+
+
+def test_it_leaves_every_file_and_its_models_come_back(folder):
+    hold_what_is_left(folder, updates=30, prompts=256)
 
 
 def test_step_one_learns_to_answer_and_stop(summary):

@@ -48,11 +48,11 @@ def test_about_one_sentence_in_eight_is_held_out():
 def test_sentences_are_parted_by_their_letters(monkeypatch):
     texts = [f'film {a} is good .' for a in 'abcdefghijklmnopqrstuvwxyz']
 
-    def read_reviews(path, kind):
-        assert (path, kind) == (dataset.packaged_csv(), 'sentences')
-        return pd.DataFrame({'text': texts}), {}
+    def packaged_rows(kind):
+        assert kind == 'sentences'
+        return pd.DataFrame({'text': texts})
 
-    monkeypatch.setattr(sft, 'read_reviews', read_reviews)
+    monkeypatch.setattr(sft, 'packaged_rows', packaged_rows)
     held_out = [sft.tidy_sentence(text) for text in texts if sft.is_held_out(text)]
     train = [sft.tidy_sentence(text) for text in texts if not sft.is_held_out(text)]
     assert 0 < len(held_out) < 13

@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 from small_runs import EMBEDDED, PACKAGE, SMALL, STAGES, metrics, small_files
 from test_packing import hold_static_steps_to_the_loop
-from transformers import pipeline
 from warm import assert_refused, run, run_well
+from what_a_run_leaves import hold_what_is_left
 
-from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.reward import RewardModel
-from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.tools.ratings import ratings_path
 
 __all__ = ['small_files']  # a fixture
@@ -31,14 +29,6 @@ def run_alone(*options, env):
 
 
 @pytest.fixture(scope='module')
-def folder(small_files, tmp_path_factory):
-    "A run of the embedded model on the package's reviews, with a judge."
-    path = tmp_path_factory.mktemp('runs')/'one'
-    run_well(*SMALL, *EMBEDDED, *PACKAGE, '--out', path)
-    return path
-
-
-@pytest.fixture(scope='module')
 def unjudged(small_files, tmp_path_factory):
     "A run on reviews from which no judge could learn."
     path = tmp_path_factory.mktemp('runs')/'unjudged'
@@ -50,46 +40,11 @@ def summary_of(folder):
     return json.loads((folder/'summary.json').read_text())
 
 
-# what a run leaves
-
-def test_leaves_a_row_for_each_update_and_the_curves(folder):
-    assert [row['update'] for row in metrics(folder)] == [1, 2]
-    assert (folder/'curves.png').stat().st_size > 10_000
-
-
-def test_leaves_samples_of_every_step(folder):
-    lines = (folder/'samples.jsonl').read_text().splitlines()
-    assert len(lines) == 16
-    assert {'prompt', 'base', 'sft', 'ppo', 'score_ppo', 'gold_ppo'} <= json.loads(lines[0]).keys()
-
-
-def test_leaves_settings_and_figures(folder):
-    assert json.loads((folder/'config.json').read_text())['rlhf']['updates'] == 2
-    summary = summary_of(folder)
-    low, high = summary['win_rate_ppo_sft_interval']
-    assert 0 <= low <= summary['win_rate_ppo_sft'] <= high <= 1
-
-
-def test_leaves_a_report(folder):
-    report = (folder/'report.html').read_text()
-    assert report.endswith('</html>')
-    assert report.count('<img ') == (2 if HAS_RATINGS else 1)
-    assert 'The 16 samples whose score PPO changed most' in report
-
-
-def test_pipeline_loads_the_tuned_policy(folder):
-    write = pipeline('text-generation', str(folder))
-    text = write('This movie', max_new_tokens=5)[0]['generated_text']
-    assert text.startswith('This movie') and len(text) > len('This movie')
-
-
-def test_agent_and_reward_model_come_back(folder):
-    agent, tokenizer = Agent.from_pretrained(folder), load_model(str(folder))[1]
-    reward_model = RewardModel.from_pretrained(folder/'reward_model')
-    batch = tokenizer(['I loved', 'The'], padding=True, return_tensors='pt')
-    rollout = agent.generate(**batch, response_length=4)
-    assert reward_model(rollout.tokens, rollout.mask).isfinite().all()
-    assert agent.value_head.weight.any()
+@pytest.mark.sweep
+def test_a_run_with_a_judge_leaves_what_it_should(small_files, tmp_path):
+    "As test_main_job.py does with its run, which `make floor` and `make newest` have no time for."
+    run_well(*SMALL, *EMBEDDED, *PACKAGE, '--out', tmp_path/'one')
+    hold_what_is_left(tmp_path/'one', updates=2, prompts=16)
 
 
 # steps one and two
@@ -163,10 +118,10 @@ def test_without_human_ratings_labels_do_and_the_run_says_so(tmp_path):
 
 # what is refused
 
-def test_second_run_in_one_folder_is_refused(folder):
-    before = (folder/'metrics.jsonl').read_bytes()
-    assert_refused(run(*SMALL, '--out', folder), 'already holds something')
-    assert (folder/'metrics.jsonl').read_bytes() == before
+def test_second_run_in_one_folder_is_refused(unjudged):
+    before = (unjudged/'metrics.jsonl').read_bytes()
+    assert_refused(run(*SMALL, '--out', unjudged), 'already holds something')
+    assert (unjudged/'metrics.jsonl').read_bytes() == before
 
 
 @pytest.mark.parametrize('options, message', [
