@@ -122,7 +122,8 @@ def test_the_package_is_read_once_and_nobody_can_spoil_it(monkeypatch):
     monkeypatch.setattr(dataset, 'read_reviews', read_reviews)
     dataset.packaged_rows.cache_clear()
     try:
-        dataset.load_reviews()['text'] = 'another'
+        reviews = dataset.load_reviews()
+        reviews['text'] = 'another'
         assert dataset.load_reviews().text.tolist() == ['a']
         assert read == [(dataset.packaged_csv(), 'reviews')]
     finally:
