@@ -169,6 +169,8 @@ def single_left_out(rewards, prompts):
 def of_batch():
     "Mistakes with the whole batch."
     neighbour = 'neighbours are taken for a group, K in a row, whatever prompt they answer'
+    one_mean = neighbours(lambda prompts: len(prompts)//len(prompts.unique()))
+    first = neighbours(lambda prompts: int((prompts == prompts[0]).sum()))
     return {
         'the mean is over all others of the batch, whatever prompt they answer':
             mean_of_batch_others,
@@ -176,9 +178,11 @@ def of_batch():
         'the others are those of the other prompts': mean_of_other_prompts,
         'one K is taken for all prompts, and their groups differ in size': one_size_for_all,
         'the largest K is taken for all prompts, and their groups differ in size': largest_size,
-        neighbour: neighbours(lambda prompts: len(prompts)//len(prompts.unique())),
-        f'{neighbour} (K is the size of the first prompt)':
-            neighbours(lambda prompts: int((prompts == prompts[0]).sum())),
+        neighbour: one_mean,
+        f'{neighbour} (a single response is right)': with_single(one_mean, torch.zeros_like),
+        f'{neighbour} (K is the size of the first group)': first,
+        f'{neighbour} (K is the size of the first group; a single response is right)':
+            with_single(first, torch.zeros_like),
         'neighbours are taken for a group: a prompt that comes back later is a new one here':
             runs_as_groups,
         'single responses are left out, and each needs an advantage, which is 0': single_left_out,
@@ -278,9 +282,7 @@ MARGIN_MISTAKES = {
     'the references are forgotten': with_margins(lambda c, r, ref_c, ref_r: c - r),
     'the sides are swapped (or the target is added): it is chosen less rejected, less the target':
         with_margins(lambda c, r, ref_c, ref_r: (r - ref_r) - (c - ref_c)),
-    'the references are swapped: each side is compared with its own':
-        with_margins(lambda c, r, ref_c, ref_r: (c - ref_r) - (r - ref_c)),
-    'the references are added, and should be taken off':
+    'the references are swapped (or added): each side is compared with its own, which is taken off':
         with_margins(lambda c, r, ref_c, ref_r: (c + ref_c) - (r + ref_r)),
     'only the chosen side is in the margin': with_margins(lambda c, r, ref_c, ref_r: c - ref_c),
     'the two gains are added, and the margin is their difference':
@@ -352,7 +354,9 @@ def detached(version):
 
 def ipo_mistakes():
     mistakes = MARGIN_MISTAKES | LOSS_MISTAKES
-    for meaning, version in (MARGIN_MISTAKES | LOSS_MISTAKES).items():
+    for meaning, version in list(mistakes.items()):
+        if 'no gradient' in meaning:
+            continue
         mistakes[f'{meaning}. Besides, no gradient comes through: it is detached'] = (
             detached(version))
     return mistakes

@@ -96,7 +96,7 @@ def my_leave_one_out(rewards, prompts):
 
 # %% wrong check_ragged_groups: order is lost
 def my_leave_one_out(rewards, prompts):
-    groups = defaultdict(list)
+    groups = collections.defaultdict(list)
     for reward, prompt in zip(rewards.tolist(), prompts.tolist()):
         groups[prompt].append(reward)
     out = []
@@ -160,7 +160,7 @@ def my_leave_one_out(rewards, prompts):
     groups = pd.Series(rewards.numpy()).groupby(prompts.numpy())
     K, total = groups.transform('size'), groups.transform('sum')
     mean = total/K
-    return ((rewards.numpy() - mean)*K/(K - 1).clip(lower=1)).to_numpy()
+    return ((rewards.numpy() - mean)*K/(K - 1).clip(lower=1)).to_numpy(copy=True)
 
 # %% right check_ragged_groups
 def my_leave_one_out(rewards, prompts):
@@ -223,12 +223,12 @@ def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
     margin = (chosen - ref_chosen) - (rejected - ref_rejected)
     return ((margin + 1/(2*beta))**2).mean()
 
-# %% wrong check_ipo_loss: no gradient
+# %% wrong check_ipo_loss: no gradient reaches
 def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
     margin = (chosen - ref_chosen) - (rejected - ref_rejected)
     return ((margin.detach() - 1/(2*beta))**2).mean()
 
-# %% wrong check_ipo_loss: no gradient
+# %% wrong check_ipo_loss: no gradient reaches
 def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
     rows = zip(chosen.tolist(), rejected.tolist(), ref_chosen.tolist(), ref_rejected.tolist())
     return torch.tensor([(c - rc - r + rr - 1/(2*beta))**2 for c, r, rc, rr in rows]).mean()
@@ -286,3 +286,22 @@ def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
 def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
     away = (chosen - rejected) - (ref_chosen - ref_rejected) - 0.5/beta
     return away.var(correction=0) + away.mean()**2
+
+# %% wrong check_ragged_groups: largest K
+def my_leave_one_out(rewards, prompts):
+    values, group = prompts.unique(return_inverse=True)
+    table = F.one_hot(group, len(values)).float()
+    K = table.sum(0).max()
+    if K == 1:
+        return 0*rewards
+    return rewards - ((table @ (table.T @ rewards)) - rewards)/(K - 1)
+
+# %% wrong check_ipo_loss: requires grad
+def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
+    margin = np.array(chosen) - np.array(ref_chosen) - np.array(rejected) + np.array(ref_rejected)
+    return ((margin - 1/(2*beta))**2).mean()
+
+# %% wrong check_ipo_loss: swapped
+def my_ipo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
+    margin = (chosen - rejected) - (ref_rejected - ref_chosen)
+    return ((margin - 1/(2*beta))**2).mean()
