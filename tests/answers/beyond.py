@@ -1,6 +1,18 @@
 # ruff: noqa: F811, F821
 # Answers to the exercises of lesson 11, as readers write them. Each begins with a line that says
-# what it is: `# %% wrong ask_same_advantages: 1 times
+# what it is: `# %% wrong ask_same_advantages: times those of small
+answer = ([0, 1, 2, 3], [10, 11, 12, 13])
+
+# %% wrong ask_same_advantages: 9 times
+answer = ([0, 1, 2, 3], [0, 9, 18, 27])
+
+# %% wrong ask_same_advantages: still differ
+answer = ([1, 2, 3, 4], [10, 200, 3000, 40000])
+
+# %% wrong ask_same_advantages: finite
+answer = ([0, 1, 2, 3], [0, 10, 20, float('inf')])
+
+# %% wrong ask_same_advantages: 1 times
 answer = ([0, 1, 2, 3], [5, 6, 7, 8])
 
 # %% wrong ask_same_advantages: all of small agree
