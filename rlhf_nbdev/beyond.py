@@ -11,13 +11,14 @@ __all__ = ['METHODS', 'PAIR_METHODS', 'leave_one_out', 'above_group_mean', 'grou
            'ScoredRollout', 'GroupTrainer', 'dpo_loss', 'sequence_logprobs', 'pair_logprobs', 'rank_pairs',
            'draw_pairs', 'PairTrainer', 'make_trainer']
 
-# %% ../nbs/11_beyond_ppo.ipynb #4cb2c4b9
+# %% ../nbs/11_beyond_ppo.ipynb #27f79598
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Callable, Iterator
+from typing import Annotated, Callable
 
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch.utils.data import DataLoader, Sampler
 
 from rlhf_nbdev.advantage import (
@@ -229,7 +230,7 @@ class ScoredRollout(Rollout):
     "A rollout, and what the reference says of its tokens."
     ref_logprobs: torch.Tensor = None  # (B, R)
 
-# %% ../nbs/11_beyond_ppo.ipynb #44c037e8
+# %% ../nbs/11_beyond_ppo.ipynb #5535d1f0
 class GroupTrainer(RLHFTrainer):
     "A method of `METHODS`: several responses to a prompt in place of a value head."
     def __init__(self,
@@ -240,53 +241,57 @@ class GroupTrainer(RLHFTrainer):
         super().__init__(agent, ref_model, config)
         self.method = METHODS[config.method]
 
-    def learn_from(self,
-        rollout: Rollout,  # K responses to each prompt, in a row
-        scored: Rewards,
-    ) -> dict:  # scalars to watch
-        "Shape the rewards, compare within groups, and learn. Raises ValueError, as `update`."
-        mask = rollout.response_mask
-        beta = 0.0 if self.method.kl_in_loss else self.beta
-        rewards = shape_rewards(
-            scored.scores, rollout.logprobs, scored.ref_logprobs, mask, beta)
-        self.check_batch(rollout, rewards)
-        K = self.config.group_size()
-        advantages = self.method.advantages(rewards, mask, K)
-        rollout = ScoredRollout(**vars(rollout), ref_logprobs=scored.ref_logprobs)
-        history = self.learn_epochs(rollout, advantages, advantages)  # there are no returns
-        self.scheduler.step()
-        groups = scored.scores.view(-1, K)
-        agree = (groups == groups[:, :1]).all(1).float().mean().item()
-        return mean_stats(history) | {'group/all_agree': agree}
-
     def share(self, part, whole):
         if self.method.average is masked_mean:
             return super().share(part, whole)
         return len(part)/len(whole)
 
-    def compute_loss(self,
-        rollout: ScoredRollout,  # a minibatch
-        advantages: torch.Tensor,  # (B, R)
-        returns: torch.Tensor,  # not asked about
-    ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
-        "The method's loss at today's weights."
-        mask, R = rollout.response_mask, rollout.response_mask.shape[1]
-        with self.autocast():
-            logprobs, _, entropy = self.agent(
-                rollout.tokens, rollout.mask, R, rollout.temperature)
-        ratios = self.method.ratios(logprobs, rollout.logprobs, mask)
-        losses = clipped_losses(ratios, advantages, self.config.clip_ratio)
-        if self.method.kl_in_loss:
-            losses = losses + self.beta*kl_k3(logprobs, rollout.ref_logprobs)
-        loss = self.method.average(losses, mask)
-        is_outside = ((ratios - 1).abs() > self.config.clip_ratio).float()
-        return loss, {
-            'loss/policy': loss.item(),
-            'ppo/ratio': masked_mean(ratios, mask).item(),
-            'ppo/approx_kl': masked_mean(kl_k3(rollout.logprobs, logprobs), mask).item(),
-            'ppo/clip_fraction': masked_mean(is_outside, mask).item(),
-            'ppo/entropy': masked_mean(entropy, mask).item(),
-        }
+# %% ../nbs/11_beyond_ppo.ipynb #d85e618e
+@patch
+def learn_from(self: GroupTrainer,
+    rollout: Rollout,  # K responses to each prompt, in a row
+    scored: Rewards,
+) -> dict:  # scalars to watch
+    "Shape the rewards, compare within groups, and learn. Raises ValueError, as `update`."
+    mask = rollout.response_mask
+    beta = 0.0 if self.method.kl_in_loss else self.beta
+    rewards = shape_rewards(
+        scored.scores, rollout.logprobs, scored.ref_logprobs, mask, beta)
+    self.check_batch(rollout, rewards)
+    K = self.config.group_size()
+    advantages = self.method.advantages(rewards, mask, K)
+    rollout = ScoredRollout(**vars(rollout), ref_logprobs=scored.ref_logprobs)
+    history = self.learn_epochs(rollout, advantages, advantages)  # there are no returns
+    self.scheduler.step()
+    groups = scored.scores.view(-1, K)
+    agree = (groups == groups[:, :1]).all(1).float().mean().item()
+    return mean_stats(history) | {'group/all_agree': agree}
+
+# %% ../nbs/11_beyond_ppo.ipynb #d299c14f
+@patch
+def compute_loss(self: GroupTrainer,
+    rollout: ScoredRollout,  # a minibatch
+    advantages: torch.Tensor,  # (B, R)
+    returns: torch.Tensor,  # not asked about
+) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+    "The method's loss at today's weights."
+    mask, R = rollout.response_mask, rollout.response_mask.shape[1]
+    with self.autocast():
+        logprobs, _, entropy = self.agent(
+            rollout.tokens, rollout.mask, R, rollout.temperature)
+    ratios = self.method.ratios(logprobs, rollout.logprobs, mask)
+    losses = clipped_losses(ratios, advantages, self.config.clip_ratio)
+    if self.method.kl_in_loss:
+        losses = losses + self.beta*kl_k3(logprobs, rollout.ref_logprobs)
+    loss = self.method.average(losses, mask)
+    is_outside = ((ratios - 1).abs() > self.config.clip_ratio).float()
+    return loss, {
+        'loss/policy': loss.item(),
+        'ppo/ratio': masked_mean(ratios, mask).item(),
+        'ppo/approx_kl': masked_mean(kl_k3(rollout.logprobs, logprobs), mask).item(),
+        'ppo/clip_fraction': masked_mean(is_outside, mask).item(),
+        'ppo/entropy': masked_mean(entropy, mask).item(),
+    }
 
 # %% ../nbs/11_beyond_ppo.ipynb #81db665b
 def dpo_loss(
@@ -365,7 +370,7 @@ def draw_pairs(
         batches.append({side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()})
     return {side: torch.cat([pairs[side] for pairs in batches]).cpu() for side in batches[0]}
 
-# %% ../nbs/11_beyond_ppo.ipynb #e7bb4cda
+# %% ../nbs/11_beyond_ppo.ipynb #16a488e7
 class PairTrainer(RLHFTrainer):
     "DPO on given pairs; or online, on pairs of each rollout."
     def __init__(self,
@@ -400,53 +405,59 @@ class PairTrainer(RLHFTrainer):
             return stats
         return stats | mean_stats(history)
 
-    def learn_pairs(self,
-        pairs: dict,  # (N, T) each
-    ) -> list[dict]:  # scalars to watch, of each step
-        "Every pair once in an epoch."
-        c, history = self.config, []
-        with torch.no_grad(), self.autocast():
-            ref_chosen, ref_rejected = pair_logprobs(self.ref_model, pairs, c.temperature)
-        device = ref_chosen.device
-        for _ in range(c.epochs):
-            for rows in torch.randperm(len(ref_chosen), device=device).chunk(c.minibatches):
-                part = {side: x.to(device)[rows] for side, x in pairs.items()}
-                history.append(self.learn_part(part, ref_chosen[rows], ref_rejected[rows]))
-        return history
+# %% ../nbs/11_beyond_ppo.ipynb #42208735
+@patch
+def learn_pairs(self: PairTrainer,
+    pairs: dict,  # (N, T) each
+) -> list[dict]:  # scalars to watch, of each step
+    "Every pair once in an epoch."
+    c, history = self.config, []
+    with torch.no_grad(), self.autocast():
+        ref_chosen, ref_rejected = pair_logprobs(self.ref_model, pairs, c.temperature)
+    device = ref_chosen.device
+    for _ in range(c.epochs):
+        for rows in torch.randperm(len(ref_chosen), device=device).chunk(c.minibatches):
+            part = {side: x.to(device)[rows] for side, x in pairs.items()}
+            history.append(self.learn_part(part, ref_chosen[rows], ref_rejected[rows]))
+    return history
 
-    def learn_part(self,
-        pairs: dict,  # a minibatch
-        ref_chosen: torch.Tensor,  # (N,)
-        ref_rejected: torch.Tensor,  # (N,)
-    ) -> dict:  # scalars to watch
-        "One optimizer step; microbatches count by their pairs."
-        self.optimizer.zero_grad()
-        totals = {}
-        for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
-            share = len(rows)/len(ref_chosen)
-            part = {side: x[rows] for side, x in pairs.items()}
-            loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
-            self.backward(share*loss)
-            for name, x in stats.items():
-                totals[name] = totals.get(name, 0.0) + share*x
-        return totals | {'ppo/grad_norm': self.step()}
+# %% ../nbs/11_beyond_ppo.ipynb #d155f5d5
+@patch
+def learn_part(self: PairTrainer,
+    pairs: dict,  # a minibatch
+    ref_chosen: torch.Tensor,  # (N,)
+    ref_rejected: torch.Tensor,  # (N,)
+) -> dict:  # scalars to watch
+    "One optimizer step; microbatches count by their pairs."
+    self.optimizer.zero_grad()
+    totals = {}
+    for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
+        share = len(rows)/len(ref_chosen)
+        part = {side: x[rows] for side, x in pairs.items()}
+        loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
+        self.backward(share*loss)
+        for name, x in stats.items():
+            totals[name] = totals.get(name, 0.0) + share*x
+    return totals | {'ppo/grad_norm': self.step()}
 
-    def pair_loss(self,
-        pairs: dict,  # (N, T) each
-        ref_chosen: torch.Tensor,  # (N,)
-        ref_rejected: torch.Tensor,  # (N,)
-    ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
-        "DPO's loss at today's weights; how much likelier each side has become, in nats."
-        with self.autocast():
-            chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
-        loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
-        gains = (chosen - ref_chosen, rejected - ref_rejected)
-        return loss, {
-            'loss/policy': loss.item(),
-            'dpo/chosen': gains[0].mean().item(),
-            'dpo/rejected': gains[1].mean().item(),
-            'dpo/accuracy': (gains[0] > gains[1]).float().mean().item(),
-        }
+# %% ../nbs/11_beyond_ppo.ipynb #edce408c
+@patch
+def pair_loss(self: PairTrainer,
+    pairs: dict,  # (N, T) each
+    ref_chosen: torch.Tensor,  # (N,)
+    ref_rejected: torch.Tensor,  # (N,)
+) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+    "DPO's loss at today's weights; how much likelier each side has become, in nats."
+    with self.autocast():
+        chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
+    loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
+    gains = (chosen - ref_chosen, rejected - ref_rejected)
+    return loss, {
+        'loss/policy': loss.item(),
+        'dpo/chosen': gains[0].mean().item(),
+        'dpo/rejected': gains[1].mean().item(),
+        'dpo/accuracy': (gains[0] > gains[1]).float().mean().item(),
+    }
 
 # %% ../nbs/11_beyond_ppo.ipynb #14e19718
 def make_trainer(

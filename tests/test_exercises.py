@@ -10,7 +10,8 @@ from lesson_cells import NOTEBOOKS
 
 from rlhf_nbdev.tools.exercises import Check, Question
 
-LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback']
+LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
+           'beyond']
 NEEDS_A_PERSON = (  # what the tests may leave out
     'Labeler(', 'interact', 'SelectionSlider(', 'my_panel.jsonl')
 PATHS = [path for path in sorted(NOTEBOOKS.rglob('*.ipynb')) if 'exercises/' not in str(path)]
@@ -86,7 +87,8 @@ def test_what_the_tests_leave_out_needs_a_person(path):
 
 @pytest.mark.parametrize('lesson', LESSONS)
 def test_every_check_is_asked_in_its_lesson_and_its_solution_is_right(lesson):
-    path, = NOTEBOOKS.glob(f'0?_{lesson.replace("ppo", "loss").replace("feedback", "*feedback")}*')
+    name = lesson.replace('ppo', 'loss').replace('feedback', '*feedback')
+    path, = NOTEBOOKS.glob(f'[01]?_{name}*')
     text = '\n'.join(sources(cells_of(path), 'code'))
     module = importlib.import_module(f'rlhf_nbdev.exercises.{lesson}')
     names = [name for name, value in vars(module).items() if isinstance(value, (Check, Question))]

@@ -11,12 +11,13 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
     ['tools.exercises', 'tools.files', 'tools.machine', 'tools.rows',
      'tools.comparisons', 'tools.models', 'tools.tokens', 'tools.packing', 'tools.reading',
      'tools.ratings', 'tools.speed'],
-    ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback'],
+    ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
+     'beyond'],
     ['run.stages', 'run.checkpoint', 'run.report', 'run.share', 'run.loggers', 'run.inputs',
      'run.command', 'run.study', 'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
-     'exercises.feedback', 'exercises.appendix'],
+     'exercises.feedback', 'exercises.beyond', 'exercises.appendix'],
 ]
 ORDER = [module for floor in FLOORS for module in floor]
 

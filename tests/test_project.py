@@ -115,7 +115,7 @@ def test_the_readme_is_short_and_its_minutes_are_those_of_the_lessons():
     readme = (TOP/'README.md').read_text(encoding='utf-8')
     words = [word for word in readme.split() if set(word) - set('|-')]
     assert len(words) <= 1200
-    stated = re.findall(r'^\| \[\d · .*?\]\(nbs/(.*?)\).*?\| (\d+) \|', readme, re.M)
+    stated = re.findall(r'^\| \[\d+ · .*?\]\(nbs/(.*?)\).*?\| (\d+) \|', readme, re.M)
     assert [name for name, _ in stated] == [path.name for path in LESSONS]
     for name, minutes in stated:
         prose = prose_of(TOP/'nbs'/name)

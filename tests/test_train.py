@@ -56,7 +56,7 @@ def test_same_seed_same_metrics_with_steps_made_anew(unjudged, tmp_path):
 
 def test_finished_steps_are_found_again(unjudged, tmp_path):
     again = run_well(*SMALL, '--out', tmp_path/'again')
-    assert 'PPO' in again.stderr
+    assert 'step three' in again.stderr
     assert 'fine-tuning' not in again.stderr and 'reward model' not in again.stderr
 
 

@@ -6,11 +6,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/command.html.md"""
 
 # %% auto #0
 __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_configs', 'spare_memory', 'keep_step_one',
-           'begin_step_three', 'digest_inputs', 'find_or_fit_reward', 'begin_run', 'RunLog', 'collapse_reason',
-           'end_reason', 'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo', 'load_step_three',
-           'check_inputs', 'announce_early_end', 'finish_ppo', 'settings_of_checkpoint', 'settings_of_config',
-           'find_settings', 'check_progress', 'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings',
-           'take_up', 'updates_asked', 'train', 'parse_options', 'show_where', 'train_command']
+           'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward', 'begin_run', 'RunLog',
+           'collapse_reason', 'end_reason', 'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo',
+           'load_step_three', 'check_inputs', 'announce_early_end', 'finish_ppo', 'settings_of_checkpoint',
+           'settings_of_config', 'find_settings', 'check_progress', 'ask_for_updates', 'evaluate_run', 'complete_run',
+           'write_settings', 'take_up', 'updates_asked', 'train', 'parse_options', 'show_where', 'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
 import copy
@@ -25,15 +25,16 @@ from typing import Iterable
 
 import pandas as pd
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 # %% ../../nbs/run/command.ipynb #dccced2f
 from ..agent import Agent
+from ..beyond import MethodConfig, draw_pairs, make_trainer, method_batches
 from ..evaluate import evaluate
 from ..ppo import RLHFConfig, RLHFTrainer
-from ..reward import RewardModel
+from ..reward import PreferenceDataset, RewardModel
 from rlhf_nbdev.run.checkpoint import (
     Stopping,
     load_checkpoint,
@@ -48,7 +49,13 @@ from .inputs import FunctionReward, RunInputs, load_inputs, scale_function
 from .loggers import open_logger
 from .report import STEPS, finish_run
 from .share import sampling_settings, write_card
-from .stages import RunConfig, fine_tune, fit_reward_model, names_function
+from rlhf_nbdev.run.stages import (
+    RunConfig,
+    fine_tune,
+    fit_reward_model,
+    longest_comparison,
+    names_function,
+)
 from ..sft import linear_decay
 from rlhf_nbdev.tools.files import (
     append_json_line,
@@ -88,7 +95,7 @@ def new_run_dir(
 def setting_types() -> dict[str, type]:
     "The type of each setting of a run, by name."
     types = {}
-    for config_class in (RunConfig, RLHFConfig):
+    for config_class in (RunConfig, MethodConfig):
         for field in fields(config_class):
             types[field.name] = type(field.default)
     return types
@@ -121,11 +128,11 @@ def check_settings(
 def as_configs(
     settings: dict,  # of both, by name
     path: Path,  # for the message
-) -> tuple[RunConfig, RLHFConfig]:
+) -> tuple[RunConfig, MethodConfig]:
     "Settings read from a file. Raises ValueError as `check_settings`, or if one is not allowed."
     check_settings(settings, path)
     configs = []
-    for config_class in (RunConfig, RLHFConfig):
+    for config_class in (RunConfig, MethodConfig):
         names = [field.name for field in fields(config_class)]
         try:
             configs.append(config_class(**{name: settings[name] for name in names}))
@@ -137,7 +144,7 @@ def as_configs(
 def spare_memory(
     place: str,  # what is done within
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
 ):  # a context manager
     "Out of memory within becomes an OutOfMemory that names the settings which matter there."
     response = f'--response_length (now {config.response_length})'
@@ -156,7 +163,7 @@ def spare_memory(
 def keep_step_one(
     folder: Path,
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
     base_model,
     tokenizer,  # both of `load_model`
 ) -> tuple:  # the fine-tuned model; its figures
@@ -172,7 +179,7 @@ def begin_step_three(
     model,  # fine-tuned; becomes the policy
     reward_model: RewardModel | FunctionReward,  # gets its scale
     prompts: Dataset,  # of `prompt_sets`
-    config: RLHFConfig,
+    config: MethodConfig,
 ) -> RLHFTrainer:
     "The trainer as it is before the first update, and the scale of the scores."
     trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)  # and sets the seed
@@ -187,18 +194,42 @@ def begin_step_three(
 def digest_inputs(
     prompts: Dataset,  # of `prompt_sets`
     reward_model: RewardModel | FunctionReward,
+    pairs: dict | None = None,  # of `pairs_to_learn`
 ) -> dict[str, str]:
     "What step three reads and does not change."
     if isinstance(reward_model, FunctionReward):
         reward_name, reward_digest = f'source of {reward_model.path}', reward_model.fingerprint()
     else:
         reward_name, reward_digest = 'reward model', fingerprint(reward_model.state_dict())
-    return {'prompts': digest(prompts.prompts), reward_name: reward_digest}
+    digests = {'prompts': digest(prompts.prompts), reward_name: reward_digest}
+    if pairs is not None:
+        digests['pairs'] = fingerprint(pairs)
+    return digests
+
+# %% ../../nbs/run/command.ipynb #1c90340b
+def pairs_to_learn(
+    config: MethodConfig,
+    inputs: RunInputs,
+    trainer: RLHFTrainer,  # of `begin_step_three`
+    reward_model: RewardModel | FunctionReward,
+) -> dict | None:  # (N, T) each; None: the method has no pairs of its own
+    "What DPO learns from: `--preferences`, or else pairs of the fine-tuned model's responses."
+    if config.method != 'dpo':
+        return None
+    if inputs.preferences is None:
+        batches = method_batches(inputs.data['train'], config)
+        pairs = draw_pairs(Agent(trainer.ref_model), reward_model, batches, config)
+        print(f"step three: {len(pairs['chosen'])} pairs of the fine-tuned model's responses, "
+              'compared by the reward')
+        return pairs
+    longest = longest_comparison(trainer.agent.model)
+    rows = PreferenceDataset(inputs.tokenizer, inputs.preferences[0], longest)
+    return next(iter(DataLoader(rows, len(rows))))
 
 # %% ../../nbs/run/command.ipynb #e3f50fa0
 def find_or_fit_reward(
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
     model,  # the fine-tuned model
     inputs: RunInputs,
 ) -> tuple:  # a `RewardModel` or `FunctionReward`; figures
@@ -216,7 +247,7 @@ def find_or_fit_reward(
 def begin_run(
     folder: Path,
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
     inputs: RunInputs,
 ):
     "Steps one and two, the scale of the scores, and a checkpoint of no updates."
@@ -227,6 +258,9 @@ def begin_run(
         reward, reward_figures = find_or_fit_reward(run, config, model, inputs)
     with spare_memory('step three', run, config):
         trainer = begin_step_three(model, reward, prompts, config)
+        pairs = pairs_to_learn(config, inputs, trainer, reward)
+    if pairs is not None:
+        save_file(pairs, folder/'pairs.safetensors')
     if isinstance(reward, FunctionReward):
         reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
     else:
@@ -237,7 +271,7 @@ def begin_run(
     save_checkpoint(folder/'checkpoint.safetensors', trainer, 0,
                     run=asdict(run),
                     figures={'sft': sft_figures, 'reward': reward_figures},
-                    made_from=digest_inputs(prompts, reward))
+                    made_from=digest_inputs(prompts, reward, pairs))
 
 # %% ../../nbs/run/command.ipynb #83a34d4e
 class RunLog:
@@ -303,7 +337,7 @@ def record_updates(
 ):
     "Go through the updates: each row into the log, now and then a checkpoint, until the end."
     config, rows = trainer.config, log.rows
-    with tqdm(total=config.updates, initial=len(rows), desc='PPO', leave=False) as bar:
+    with tqdm(total=config.updates, initial=len(rows), desc='step three', leave=False) as bar:
         if collapse_reason(rows, config.max_kl):
             return
         for row in updates:
@@ -380,12 +414,13 @@ def run_ppo(
 def load_step_three(
     folder: Path,  # in which `begin_run` has been
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
 ) -> tuple:  # the trainer; a `RewardModel` or `FunctionReward`
     "Trainer and reward as `begin_run` left them."
     policy, tokenizer = load_model(str(folder/'sft'))
     ref_model = load_model(str(folder/'sft'))[0].to(run.device)
-    trainer = RLHFTrainer(Agent(policy.to(run.device)), ref_model, config)
+    pairs = load_file(folder/'pairs.safetensors') if config.method == 'dpo' else None
+    trainer = make_trainer(Agent(policy.to(run.device)), ref_model, config, pairs)
     if (folder/'reward_model'/'function.json').is_file():
         return trainer, FunctionReward.from_pretrained(folder/'reward_model', tokenizer)
     return trainer, RewardModel.from_pretrained(folder/'reward_model').to(run.device)
@@ -396,10 +431,11 @@ def check_inputs(
     state: dict,  # of the last checkpoint
     prompts: Dataset,  # of `prompt_sets`
     reward_model: RewardModel | FunctionReward,
+    pairs: dict | None = None,  # of `pairs_to_learn`
 ):
     "Raise ValueError if prompts or reward model are not those that the run began with."
     different = []
-    for name, found in digest_inputs(prompts, reward_model).items():
+    for name, found in digest_inputs(prompts, reward_model, pairs).items():
         if found != state['made_from'].get(name):
             different.append(name)
     if different:
@@ -426,7 +462,7 @@ def announce_early_end(
 def finish_ppo(
     folder: Path,  # in which `begin_run` has been, and perhaps more
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
     prompts: Dataset,  # of `prompt_sets`
     tokenizer,
 ) -> tuple:  # trainer, reward, rows of metrics, figures of the steps
@@ -435,8 +471,9 @@ def finish_ppo(
     Raises SystemExit with status 143 after SIGTERM, as that gives no time for more."""
     trainer, reward_model = load_step_three(folder, run, config)
     state = load_checkpoint(folder/'checkpoint.safetensors', trainer)
-    check_inputs(folder, state, prompts, reward_model)
-    batches = prompt_batches(prompts, config)
+    pairs = getattr(trainer, 'pairs', None)  # PPO's trainer has none
+    check_inputs(folder, state, prompts, reward_model, pairs)
+    batches = method_batches(prompts, config)
     settings = asdict(run) | asdict(config)
     new_logger = partial(open_logger, run.report_to, folder, settings)
     with spare_memory('step three', run, config):
@@ -459,7 +496,7 @@ def finish_ppo(
 # %% ../../nbs/run/command.ipynb #d3b508f7
 def settings_of_checkpoint(
     path: Path,  # of a checkpoint
-) -> tuple[RunConfig, RLHFConfig]:
+) -> tuple[RunConfig, MethodConfig]:
     "What the run of a checkpoint was asked for. Raises ValueError if it is of no `rlhf-train`."
     state = read_checkpoint(path)[1]
     for name in ('run', 'figures', 'made_from', 'settings'):
@@ -475,7 +512,7 @@ def settings_of_checkpoint(
 # %% ../../nbs/run/command.ipynb #2e4bac29
 def settings_of_config(
     path: Path,  # of a run's config.json
-) -> tuple[RunConfig, RLHFConfig]:
+) -> tuple[RunConfig, MethodConfig]:
     "What a run was asked for before it began. Raises ValueError if the file is none of a run."
     try:
         settings = json.loads(path.read_text(encoding='utf-8'))['rlhf']
@@ -486,7 +523,7 @@ def settings_of_config(
 # %% ../../nbs/run/command.ipynb #bf1d6cfa
 def find_settings(
     folder: Path,  # of a run that was stopped
-) -> tuple[RunConfig, RLHFConfig]:
+) -> tuple[RunConfig, MethodConfig]:
     """What the run was asked for: from its last checkpoint, or before there is one config.json.
 
     Raises FileNotFoundError if there is neither, ValueError if they are damaged."""
@@ -503,7 +540,7 @@ def find_settings(
 # %% ../../nbs/run/command.ipynb #7e121e00
 def check_progress(
     folder: Path,  # of a run
-    config: RLHFConfig,  # what it was asked for
+    config: MethodConfig,  # what it was asked for
     asked: int,  # updates that are asked for now; 0: as many as before
 ):
     "Raises ValueError if there is nothing to go on with, or fewer updates are asked for than done."
@@ -542,7 +579,7 @@ def ask_for_updates(
 # %% ../../nbs/run/command.ipynb #852a1cf4
 def evaluate_run(
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
     inputs: RunInputs,
     trainer: RLHFTrainer,
     reward_model: RewardModel,
@@ -557,7 +594,7 @@ def evaluate_run(
 def complete_run(
     folder: Path,  # locked by the caller
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
     inputs: RunInputs,
     started: float,  # on the clock of `time.perf_counter`
 ):
@@ -578,7 +615,7 @@ def complete_run(
 def write_settings(
     folder: Path,
     run: RunConfig,
-    config: RLHFConfig,
+    config: MethodConfig,
 ):
     "Write down what a run is asked for before it begins."
     settings = json.dumps({'rlhf': asdict(run) | asdict(config)})
@@ -610,11 +647,11 @@ def take_up(
 # %% ../../nbs/run/command.ipynb #0ac06a05
 def updates_asked(
     run: RunConfig,  # `run.resume` names a folder
-    config: RLHFConfig | None,  # None: as before
+    config: MethodConfig | None,  # None: as before
 ) -> int:  # 0: as before
     "What a run that is taken up is asked for. Raises ValueError if it is more than updates."
-    plain = replace(config, updates=RLHFConfig().updates) if config else RLHFConfig()
-    if (run, plain) != (RunConfig(resume=run.resume), RLHFConfig()):
+    plain = replace(config, updates=MethodConfig().updates) if config else MethodConfig()
+    if (run, plain) != (RunConfig(resume=run.resume), MethodConfig()):
         raise ValueError('--resume stands alone, but for --updates: a run that is taken up keeps '
                          'its settings')
     return config.updates if config else 0
@@ -629,10 +666,12 @@ def train(
     Whatever cannot work is found out before anything long begins."""
     started = time.perf_counter()
     run = run or RunConfig()
+    if type(config) is RLHFConfig:
+        config = MethodConfig(**asdict(config))  # of PPO
     if run.resume:
         take_up(Path(run.resume), updates_asked(run, config), started)
         return Path(run.resume)
-    config = config or RLHFConfig()
+    config = config or MethodConfig()
     with spare_memory('the run', run, config):
         inputs = load_inputs(run, config, begun=False)
         folder = new_run_dir(run.out)
@@ -642,11 +681,11 @@ def train(
     return folder
 
 # %% ../../nbs/run/command.ipynb #7ff742de
-def parse_options() -> tuple[RunConfig, RLHFConfig | None]:  # None: as the run had it before
+def parse_options() -> tuple[RunConfig, MethodConfig | None]:  # None: as the run had it before
     "What the command line asks for. Raises ValueError if `--resume` does not stand alone."
     from transformers import HfArgumentParser
     parser = HfArgumentParser(
-        (RunConfig, RLHFConfig), prog='rlhf-train',
+        (RunConfig, MethodConfig), prog='rlhf-train',
         description="InstructGPT's three steps: demonstrations, comparisons, PPO.")
     run, config = parser.parse_args_into_dataclasses()
     if run.resume:
@@ -680,7 +719,7 @@ def train_command():
     logging.disable_progress_bar()  # of loading and saving, which take a second
     try:
         run, config = parse_options()
-        with spare_memory('the run', run, config or RLHFConfig()):
+        with spare_memory('the run', run, config or MethodConfig()):
             show_where(train(run, config))
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError,
             MemoryError) as error:
