@@ -7,14 +7,15 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dataset.html.md"""
 # %% auto #0
 __all__ = ['LABELS', 'PROMPT_COLUMNS', 'clean_text', 'packaged_csv', 'shuffle_key', 'split_reviews', 'word_cut', 'prompt_ids',
            'pad_left', 'check_prompt_settings', 'IMDBDataset', 'pick_columns', 'as_label', 'check_scale', 'usable_rows',
-           'read_reviews', 'read_fetched', 'fetch_from_hub', 'read_hub', 'is_path', 'load_reviews', 'read_prompts',
-           'whole_prompt_ids', 'Prompts']
+           'read_reviews', 'read_fetched', 'fetch_from_hub', 'read_hub', 'is_path', 'packaged_rows', 'load_reviews',
+           'read_prompts', 'whole_prompt_ids', 'Prompts']
 
 # %% ../nbs/01_dataset.ipynb #c9864eff
 import hashlib
 import importlib.util
 import re
 import warnings
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -342,13 +343,21 @@ def is_path(
     could_be_on_hub = re.fullmatch(r'\w[\w.-]*(/[\w.-]+)?', source)
     return not could_be_on_hub or source.lower().endswith(ends_like_a_file)
 
+# %% ../nbs/01_dataset.ipynb #27ea8b4d
+@cache
+def packaged_rows(
+    kind: str,  # 'reviews' or 'sentences'
+) -> pd.DataFrame:  # columns text, label; not to be changed
+    "What `read_reviews` finds in the data package, read once in a process."
+    return read_reviews(packaged_csv(), kind)[0]
+
 # %% ../nbs/01_dataset.ipynb #db8b89bd
 def load_reviews(
     source: str | Path = 'package',  # a file or folder, 'hub' (stanfordnlp/imdb), or 'owner/name'
 ) -> pd.DataFrame:  # columns text, label
     "Reviews in the order they are stored; rows left out are reported as a warning."
     if source == 'package':
-        source = packaged_csv()
+        return packaged_rows('reviews').copy()
     if source == 'hub':
         source = 'stanfordnlp/imdb'
     reviews, left_out = read_reviews(source) if is_path(source) else read_hub(source)

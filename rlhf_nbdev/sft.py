@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .agent import position_ids
-from .dataset import packaged_csv, pad_left, prompt_ids, read_reviews, whole_prompt_ids
+from .dataset import packaged_rows, pad_left, prompt_ids, whole_prompt_ids
 from .tools.files import is_text
 from .tools.models import autocast
 from rlhf_nbdev.tools.rows import (
@@ -80,8 +80,8 @@ def load_sentences(
     if split not in ('train', 'held_out'):
         raise ValueError(f"split is 'train' or 'held_out', not {split!r}")
     wanted = split == 'held_out'
-    sentences, _ = read_reviews(packaged_csv(), 'sentences')
-    return [tidy_sentence(text) for text in sentences.text if is_held_out(text) == wanted]
+    texts = packaged_rows('sentences').text
+    return [tidy_sentence(text) for text in texts if is_held_out(text) == wanted]
 
 # %% ../nbs/03_sft.ipynb #d06b226b
 def openings_and_wholes(
