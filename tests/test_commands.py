@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.beyond import MethodConfig
 from rlhf_nbdev.run.stages import RunConfig
 
 BIN = Path(sys.executable).parent
@@ -26,6 +26,6 @@ def test_help_documents_every_option():
     command = [BIN/'rlhf-train', '--help']
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     text = ' '.join(result.stdout.split())
-    for field in fields(RunConfig) + fields(RLHFConfig):
+    for field in fields(RunConfig) + fields(MethodConfig):
         assert f'--{field.name}' in text
         assert ' '.join(field.metadata['help'].split())[:30] in text

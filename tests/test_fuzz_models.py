@@ -16,7 +16,8 @@ from tiny import tiny_gpt2, tiny_tokenizer
 from transformers import logging
 
 from rlhf_nbdev.agent import Agent
-from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.beyond import MethodConfig
+from rlhf_nbdev.ppo import RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.run.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from rlhf_nbdev.run.command import find_settings
@@ -206,7 +207,7 @@ def checkpoint(folders, tmp_path_factory):
     "A trainer, and a checkpoint of it in a folder of its own."
     model, _ = load_model(str(folders['agent']))
     path = tmp_path_factory.mktemp('run')/'checkpoint.safetensors'
-    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), RLHFConfig(response_length=8))
+    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), MethodConfig(response_length=8))
     for p in trainer.agent.parameters():
         p.grad = torch.ones_like(p)
     trainer.step()  # Adam's averages are there too
@@ -254,15 +255,15 @@ def test_checkpoint(checkpoint):
 
 
 def settings_of(path):
-    "RunConfig and RLHFConfig, or None if it is said why not."
+    "RunConfig and MethodConfig, or None if it is said why not."
     found = reads_or_says_why(lambda path: find_settings(path.parent), path)
-    assert found is None or [type(part) for part in found] == [RunConfig, RLHFConfig]
+    assert found is None or [type(part) for part in found] == [RunConfig, MethodConfig]
 
 
 def test_settings_in_the_configuration_of_a_run(checkpoint):
     _, path, original = checkpoint
     config = path.parent/'config.json'
-    asked = {'rlhf': asdict(RunConfig(device='cpu')) | asdict(RLHFConfig())}
+    asked = {'rlhf': asdict(RunConfig(device='cpu')) | asdict(MethodConfig())}
 
     @fuzz(500)
     @given(mutated_json(asked))

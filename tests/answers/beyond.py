@@ -1,6 +1,42 @@
 # ruff: noqa: F811, F821
 # Answers to the exercises of lesson 11, as readers write them. Each begins with a line that says
-# what it is: `# %% wrong CHECK: words that its verdict must hold`, or `# %% right CHECK`.
+# what it is: `# %% wrong ask_same_advantages: times those of small
+answer = ([0, 1, 2, 3], [10, 11, 12, 13])
+
+# %% wrong ask_same_advantages: 9 times
+answer = ([0, 1, 2, 3], [0, 9, 18, 27])
+
+# %% wrong ask_same_advantages: still differ
+answer = ([1, 2, 3, 4], [10, 200, 3000, 40000])
+
+# %% wrong ask_same_advantages: finite
+answer = ([0, 1, 2, 3], [0, 10, 20, float('inf')])
+
+# %% wrong ask_same_advantages: 1 times
+answer = ([0, 1, 2, 3], [5, 6, 7, 8])
+
+# %% wrong ask_same_advantages: all of small agree
+answer = ([0, 0, 0, 0], [0, 10, 20, 30])
+
+# %% wrong ask_same_advantages: still differ
+answer = ([0, 1, 2, 3], [30, 20, 10, 0])
+
+# %% wrong ask_same_advantages: four numbers
+answer = ([0, 1], [0, 10])
+
+# %% wrong ask_same_advantages: times those of small
+answer = ([0, 10, 20, 30], [0, 1, 2, 3])
+
+# %% right ask_same_advantages
+answer = ([0.0, 0.1, 0.2, 0.3], [1, 2, 3, 4])
+
+# %% right ask_same_advantages
+answer = (torch.tensor([1, 1, 0, 0]), [20, 20, 0, 0])
+
+# %% right ask_same_advantages
+answer = (range(4), [-30, 0, 30, 60])
+
+# %% wrong CHECK: words that its verdict must hold`, or `# %% right CHECK`.
 
 # %% wrong check_ragged_groups: mean of the group
 def my_leave_one_out(rewards, prompts):
