@@ -39,11 +39,12 @@ from rlhf_nbdev.beyond import (
 from rlhf_nbdev.tools.reading import score_responses
 
 CORRECTED = [case for case in CASES if 'corrected' in case]
-LEFT_OUT = (*CORRECTED, 'dapo_half', 'rloo', 'rloo_kl', 'rloo_first')
+RLOO = [case for case in CASES if base_of(case) == 'rloo']
+LEFT_OUT = (*CORRECTED, *RLOO, 'dapo_half')
 GROUP_LOSSES = [case for case in CASES if case not in LEFT_OUT]
 every_kind = pytest.mark.parametrize('kind', KINDS)
 every_loss = pytest.mark.parametrize('case', GROUP_LOSSES)
-every_rloo = pytest.mark.parametrize('case', ['rloo', 'rloo_kl', 'rloo_first'])
+every_rloo = pytest.mark.parametrize('case', RLOO)
 
 
 def what_is_divided(case, x):
@@ -262,7 +263,8 @@ def test_our_trainer_has_their_loss_and_gradients(case):
 
 
 @pytest.mark.parametrize('method, case', [
-    ('grpo', 'grpo_first'), ('gspo', 'gspo_first'), ('rloo', 'rloo_first')])
+    ('grpo', 'grpo_first'), ('grpo', 'grpo_kl_first'), ('gspo', 'gspo_first'),
+    ('rloo', 'rloo_first'), ('rloo', 'rloo_kl_first')])
 def test_a_step_from_the_scores_on(method, case):
     "What `learn_from` does with a rollout that nothing has been learnt from."
     x = load_case('even', case)

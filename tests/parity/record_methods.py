@@ -62,6 +62,7 @@ CORRECTED = dict(beta=0.1, use_bias_correction_kl=True)
 WITH_KL = {f'{name}_kl': settings | dict(beta=0.1) for name, settings in METHODS.items()}
 WITH_KL |= {f'{name}_corrected': METHODS[name] | CORRECTED for name in ('grpo', 'gspo')}
 FIRST |= {'grpo_kl_first': FIRST['grpo_first'] | dict(beta=0.1),
+          'rloo_kl_first': FIRST['rloo_first'] | dict(beta=0.1),
           'grpo_corrected_first': FIRST['grpo_first'] | CORRECTED}
 HALF = {'dapo_half': METHODS['dapo'] | dict(steps_per_generation=2)}  # one of two minibatches
 CASES = METHODS | WITH_KL | FIRST | HALF
