@@ -90,7 +90,7 @@ wheel: $(VENV)/ready ## build the wheel, check what PyPI would check, and try it
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python benchmarks/mutants $(ARGS)
 
-bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, growth, sampling (40 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
+bench: ratings ## TRL's PPO, RLOO, GRPO and DPO in turn with ours on the same work, then each lever, growth, sampling (50 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) --device $(DEVICE) $(ARGS)
 	$(BIN)/python benchmarks/phases.py --device $(DEVICE)
 	$(BIN)/python benchmarks/generation.py --device $(DEVICE)

@@ -1,4 +1,4 @@
-"""PPO, GRPO and DPO here and in TRL on the same work, in turn: `make bench` (half an hour on 2
+"""PPO, GRPO and DPO here and in TRL on the same work, in turn: `make bench` (40 minutes on 2
 cores). Prints the tables, and writes them to rlhf_nbdev/results/bench.json.
 
 The same weights, prompts, reward model, batch, response length, epochs, minibatches, learning rate
@@ -62,11 +62,11 @@ CONTESTANTS = {  # name: (script, what differs from WORK, how many rounds at mos
     'TRL 1.12 PPO, bf16, endless': ('trl_ppo', BF16 | ENDLESS | SHORT, 99),
     'ours, bf16, endless': ('ours', BF16 | ENDLESS | SHORT, 99),
     'TRL 1.16 RLOO, bf16': ('trl_rloo', BF16, 2),
-    'ours, GRPO, float32': ('ours', GRPO, 99),
-    'TRL 1.16 GRPO, float32': ('trl_grpo', GRPO, 99),
-    'ours, DPO, float32': ('ours', DPO, 99),
-    'TRL 1.16 DPO, float32': ('trl_dpo', DPO, 99),
-    'TRL 1.16 DPO, float32, reference first': ('trl_dpo', DPO | dict(reference_first=True), 99),
+    'ours, GRPO, float32': ('ours', GRPO, 3),
+    'TRL 1.16 GRPO, float32': ('trl_grpo', GRPO, 3),
+    'ours, DPO, float32': ('ours', DPO, 3),
+    'TRL 1.16 DPO, float32': ('trl_dpo', DPO, 3),
+    'TRL 1.16 DPO, float32, reference first': ('trl_dpo', DPO | dict(reference_first=True), 3),
 }
 PAIRS = [
     ('ours, bf16', 'TRL 1.12 PPO, bf16'),
