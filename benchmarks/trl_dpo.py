@@ -45,7 +45,8 @@ def main(folder, result, settings):
     watch = Stopwatch(s['device'])
     watch.start()
     OnTokens._precompute_ref_logps = watch.timed('before', OnTokens._precompute_ref_logps)
-    callback = CountUpdates(watch, s['epochs']*s['minibatches'], dict)
+    callback = CountUpdates(
+        watch, s['epochs']*s['minibatches'], lambda: {'train': watch.now() - watch.last})
     with tempfile.TemporaryDirectory() as out:
         reference = load_policy(folder, s['attention'])
         trainer = OnTokens(
