@@ -54,11 +54,14 @@ docs: $(VENV)/ready ## build the site into _docs
 ablations: ratings ## the runs behind lesson 8 again, into study.jsonl (hours on 2 cores; what is there is kept); options in ARGS="--only ablation"
 	$(BIN)/rlhf-study $(ARGS)
 
-parity: $(VENV)/ready ## record TRL's PPO again, in an environment of its own, and compare with what is stored and with ours
+parity: $(VENV)/ready ## record TRL's PPO, and its GRPO, RLOO and DPO, again, each in an environment of its own, and compare with what is stored and with ours
 	test -x .venv-parity/bin/python || $(PYTHON) -m venv .venv-parity
 	.venv-parity/bin/pip install --quiet -r tests/parity/requirements.txt
+	test -x build/env-methods/bin/python || $(PYTHON) -m venv build/env-methods
+	build/env-methods/bin/pip install --quiet -r tests/parity/requirements_methods.txt
 	mkdir -p build && .venv-parity/bin/python tests/parity/record.py build/parity.safetensors
-	$(BIN)/python tests/parity/compare.py build/parity.safetensors
+	build/env-methods/bin/python tests/parity/record_methods.py build/methods.safetensors
+	$(BIN)/python tests/parity/compare.py build/parity.safetensors build/methods.safetensors
 
 # on x86-64 Linux PyPI's torch brings CUDA's libraries, several GB in each of the two environments
 OTHER := $(addprefix tests/test_,machine.py agent.py packing.py ppo.py sft.py reward.py checkpoint.py files.py speed.py train.py faults.py)
@@ -87,7 +90,7 @@ wheel: $(VENV)/ready ## build the wheel, check what PyPI would check, and try it
 mutants: ratings ## break the functions that compute, one by one, and see which test notices (an hour on 2 cores); options in ARGS="--classic"
 	$(BIN)/python benchmarks/mutants $(ARGS)
 
-bench: ratings ## TRL's PPO and RLOO in turn with ours on the same work, then each lever, growth, sampling (40 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
+bench: ratings ## TRL's PPO, RLOO, GRPO and DPO in turn with ours on the same work, then each lever, growth, sampling (50 minutes on 2 cores); DEVICE=cuda on a GPU; options in ARGS="--rounds 3"
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) --device $(DEVICE) $(ARGS)
 	$(BIN)/python benchmarks/phases.py --device $(DEVICE)
 	$(BIN)/python benchmarks/generation.py --device $(DEVICE)

@@ -1,8 +1,10 @@
-"""PPO here and in TRL on the same work, in turn: `make bench` (half an hour on 2 cores). Prints the
-tables, and writes them to rlhf_nbdev/results/bench.json.
+"""PPO, GRPO and DPO here and in TRL on the same work, in turn: `make bench` (40 minutes on 2
+cores). Prints the tables, and writes them to rlhf_nbdev/results/bench.json.
 
 The same weights, prompts, reward model, batch, response length, epochs, minibatches, learning rate
-and count of optimizer steps. Each run is a process of its own; rounds go A B C A B C …"""
+and count of optimizer steps. GRPO and RLOO give four responses to each of a quarter of the prompts.
+DPO learns from pairs that were drawn before, and samples nothing. Each run is a process of its own;
+rounds go A B C A B C …"""
 import argparse
 import json
 import platform
@@ -15,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config
 
 from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.beyond import MethodConfig, draw_pairs, method_batches
 from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.evaluate import Judge
-from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.run.command import begin_run
 from rlhf_nbdev.run.inputs import RunInputs, find_teachers, prompt_sets
 from rlhf_nbdev.run.stages import RunConfig
@@ -42,10 +45,14 @@ WORK = dict(
     temperature=0.7,
     endless=False,  # True: nobody may end a response, so all are of 24 tokens
     attention='eager',  # of TRL's models; on a CPU faster than 'sdpa', transformers' default
+    method='ppo',  # of ours
+    reference_first=False,  # True: TRL's DPO asks the reference once about each pair, not each time
 )
 SHORT = dict(updates=5)
 BF16, FLOAT32 = dict(bf16=True), dict(bf16=False)
 ENDLESS, DEFAULT_ATTENTION = dict(endless=True), dict(attention='sdpa')
+GRPO = FLOAT32 | SHORT | dict(method='grpo')
+DPO = FLOAT32 | SHORT | dict(method='dpo', temperature=1.0)  # TRL's DPO knows no other
 CONTESTANTS = {  # name: (script, what differs from WORK, how many rounds at most)
     'TRL 1.12 PPO, bf16': ('trl_ppo', BF16, 99),
     'ours, bf16': ('ours', BF16, 99),
@@ -55,6 +62,11 @@ CONTESTANTS = {  # name: (script, what differs from WORK, how many rounds at mos
     'TRL 1.12 PPO, bf16, endless': ('trl_ppo', BF16 | ENDLESS | SHORT, 99),
     'ours, bf16, endless': ('ours', BF16 | ENDLESS | SHORT, 99),
     'TRL 1.16 RLOO, bf16': ('trl_rloo', BF16, 2),
+    'ours, GRPO, float32': ('ours', GRPO, 3),
+    'TRL 1.16 GRPO, float32': ('trl_grpo', GRPO, 3),
+    'ours, DPO, float32': ('ours', DPO, 3),
+    'TRL 1.16 DPO, float32': ('trl_dpo', DPO, 3),
+    'TRL 1.16 DPO, float32, reference first': ('trl_dpo', DPO | dict(reference_first=True), 3),
 }
 PAIRS = [
     ('ours, bf16', 'TRL 1.12 PPO, bf16'),
@@ -62,6 +74,9 @@ PAIRS = [
     ('ours, float32', 'TRL 1.12 PPO, float32'),
     ('ours, bf16, endless', 'TRL 1.12 PPO, bf16, endless'),
     ('ours, bf16', 'TRL 1.16 RLOO, bf16'),
+    ('ours, GRPO, float32', 'TRL 1.16 GRPO, float32'),
+    ('ours, DPO, float32', 'TRL 1.16 DPO, float32'),
+    ('ours, DPO, float32', 'TRL 1.16 DPO, float32, reference first'),
 ]
 TARGETS = (0.5, 0.6, 0.65, 0.7, 0.9)  # of the gold reward
 PHASES = ('generate', 'score', 'train')
@@ -72,7 +87,7 @@ PHASES = ('generate', 'score', 'train')
 def make_workload(folder, device):
     "The main job's fine-tuned model and scaled reward model, and prompts enough for one run."
     run = RunConfig(device=device)
-    config = RLHFConfig(prompt_length=WORK['prompt_length'])
+    config = MethodConfig(prompt_length=WORK['prompt_length'])
     model, tokenizer = load_model(run.model)
     data = prompt_sets(tokenizer, run, config)
     inputs = RunInputs(Agent(model.to(device)), tokenizer, data)
@@ -85,6 +100,21 @@ def make_workload(folder, device):
     return tokenizer
 
 
+def make_pairs(folder, device):
+    "What DPO learns from: two responses to each prompt, and which the reward model prefers."
+    prompts = load_file(folder/'prompts.safetensors')
+    names = ('prompt_length', 'response_length', 'batch_size', 'temperature')
+    config = MethodConfig(
+        updates=SHORT['updates'], method='dpo', **{name: WORK[name] for name in names})
+    n_prompts = len(prompts['input_ids'])
+    rows = [{name: x[i] for name, x in prompts.items()} for i in range(n_prompts)]
+    model, _ = load_model(folder/'sft')
+    reward_model = RewardModel.from_pretrained(folder/'reward_model').to(device)
+    batches = method_batches(rows, config)
+    pairs = draw_pairs(Agent(model.to(device)), reward_model, batches, config)
+    save_file(pairs, folder/'pairs.safetensors')
+
+
 def environment(name, python):
     "TRL in an environment of its own."
     folder = HERE.parent/'build'/f'env-{name}'
@@ -95,6 +125,11 @@ def environment(name, python):
         subprocess.run([pip, 'install', '--quiet', '-r', requirements], check=True)
         (folder/'ready').touch()
     return folder/'bin'/'python'
+
+
+def is_offline(name):
+    "Whether a contestant samples nothing while it learns."
+    return CONTESTANTS[name][1].get('method') == 'dpo'
 
 
 # One run
@@ -156,6 +191,8 @@ class Measure:
         self.work = work
         self.pythons = pythons
         self.tokenizer = make_workload(work, args.device)
+        if any(is_offline(name) for name in args.only):
+            make_pairs(work, args.device)
         self.judge = Judge(load_reviews())
         self.config = GPT2Config.from_pretrained(work/'sft')
         with safe_open(work/'prompts.safetensors', 'pt') as file:
@@ -174,14 +211,14 @@ class Measure:
         settings = {'seed': seed, 'device': self.device}
         result, responses = run_once(name, self.pythons, self.work, settings)
         s = result['settings']
-        result['gold'], lengths = judge_responses(
+        result['gold'], lengths = judge_responses(  # of DPO's pairs nothing but their lengths
             responses, self.tokenizer, self.judge, s['endless'])
         result['flops'] = count_flops(result, lengths, self.prompt_tokens, self.config)
         result['peak'] = self.peaks['bfloat16' if s['bf16'] else 'float32'][-1]
         self.runs[name].append(result)
         rate = WORK['batch_size']/median_seconds(result['rows'][1:])
-        gold = np.mean(result['gold'][-5:])
-        print(f'round {seed}: {name:32} {rate:6.1f} samples/s, gold {gold:.2f}', flush=True)
+        gold = '' if is_offline(name) else f", gold {np.mean(result['gold'][-5:]):.2f}"
+        print(f'round {seed}: {name:38} {rate:6.1f} samples/s{gold}', flush=True)
 
     def measure_round(self, seed):
         self.measure_machine()
@@ -237,12 +274,11 @@ def time_phases(runs):
     return times, shares
 
 
-def summarise(name, runs):
-    "All rounds of a contestant."
+def summarise_speed(name, runs):
+    "What there is to say of all rounds of a contestant, whether it samples or not."
     times, shares = time_phases(runs)
     s = runs[0]['settings']
     flops = {phase: statistics.median(run['flops'][phase] for run in runs) for phase in PHASES}
-    clocks = [[row['clock'] for row in run['rows']] for run in runs]
     return {
         'name': name,
         'rounds': len(runs),
@@ -253,13 +289,20 @@ def summarise(name, runs):
         'gflop': {phase: x/1e9 for phase, x in flops.items()},
         'steps_per_update': runs[0]['steps']/s['updates'],
         'peak_mib': statistics.median(run['peak_mib'] for run in runs),
+        'packages': runs[0]['packages'],
+    }
+
+
+def summarise(name, runs):
+    "All rounds of a contestant."
+    clocks = [[row['clock'] for row in run['rows']] for run in runs]
+    return summarise_speed(name, runs) | {
         'gold_last_5': [float(np.mean(run['gold'][-5:])) for run in runs],
         'score_last_5': last_5(runs, 'score_mean'),
         'kl_last_5': last_5(runs, 'kl') if 'kl' in runs[0]['rows'][0] else [],
         'reached': reached_targets(runs),
         'gold': np.mean([run['gold'] for run in runs], 0).round(4).tolist(),
         'clock': np.mean(clocks, 0).round(2).tolist(),
-        'packages': runs[0]['packages'],
     }
 
 
@@ -362,6 +405,9 @@ def show(results):
           "share of the peak: g   s   t   MiB   gold  score    KL   to 0.6")
     for contestant in results['contestants']:
         show_contestant(contestant)
+    for x in results['from_pairs']:
+        print(f"{x['name']:38} {x['samples_per_second']:9.1f}  an update of learning from pairs: "
+              f"{x['seconds']:.2f} s, {x['steps_per_update']:.0f} steps, {x['peak_mib']:.0f} MiB")
     print()
     for pair in results['pairs']:
         ratios = ', '.join(f'{x:.2f}' for x in pair['ratios'])
@@ -377,15 +423,19 @@ def parse_args():
     return parser.parse_args()
 
 
+def find_pythons(python, names):
+    "What runs the script of each contestant."
+    scripts = {CONTESTANTS[name][0] for name in names}
+    folders = {'trl_ppo': 'ppo', 'trl_rloo': 'rloo', 'trl_grpo': 'rloo', 'trl_dpo': 'rloo'}
+    theirs = {script: environment(folders[script], python) for script in scripts - {'ours'}}
+    return {'ours': sys.executable} | theirs
+
+
 def main():
     args = parse_args()
     if args.device != 'cpu':
         WORK['attention'] = 'sdpa'
-    pythons = {
-        'ours': sys.executable,
-        'trl_ppo': environment('ppo', args.python),
-        'trl_rloo': environment('rloo', args.python),
-    }
+    pythons = find_pythons(args.python, args.only)
     measure = Measure(args, HERE.parent/'build'/'bench', pythons)
     for seed in range(args.rounds):
         measure.measure_round(seed)
@@ -396,7 +446,10 @@ def main():
         'peak': {dtype: statistics.median(each) for dtype, each in measure.peaks.items()},
         'bandwidth': statistics.median(measure.copies),
         'pairs': compare_pairs(measure.runs),
-        'contestants': [summarise(name, runs) for name, runs in measure.runs.items() if runs],
+        'contestants': [summarise(name, runs) for name, runs in measure.runs.items()
+                        if runs and not is_offline(name)],
+        'from_pairs': [summarise_speed(name, runs) for name, runs in measure.runs.items()
+                       if runs and is_offline(name)],
     }
     write_results(args.out, results)
     show(results)

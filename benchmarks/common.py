@@ -17,7 +17,13 @@ os.environ |= {  # read when transformers and TRL are imported
 import torch
 import torch.nn as nn
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    TrainerCallback,
+    set_seed,
+)
 
 
 class ScalarModel(nn.Module):
@@ -57,8 +63,26 @@ def load_workload(folder, seed, attention):
     return policy, tokenizer, reward_model, prompts
 
 
+def load_pairs(folder, s):
+    """Pairs of responses, as bench.py has drawn them: prompt, chosen, rejected as lists of tokens;
+    and the rows that an update learns from."""
+    pairs = load_file(f'{folder}/pairs.safetensors')
+    P, n = s['prompt_length'], s['batch_size']//2
+    lists = {'prompt': [], 'chosen': [], 'rejected': []}
+    for i in range(len(pairs['chosen'])):
+        for side in ('chosen', 'rejected'):
+            tokens, mask = pairs[side][i], pairs[f'{side}_mask'][i].bool()
+            lists[side].append(tokens[P:][mask[P:]].tolist())
+        lists['prompt'].append(tokens[:P][mask[:P]].tolist())
+    updates = []
+    for update in range(s['updates']):
+        rows = torch.arange(update*n, (update + 1)*n) % len(pairs['chosen'])
+        updates.append(torch.cat([pairs['chosen'][rows], pairs['rejected'][rows]]))
+    return lists, updates
+
+
 def trl_settings(s, out):
-    "What TRL's two trainers are told alike: the work, our optimizer, nothing kept or shown."
+    "What TRL's trainers are told alike: the work, our optimizer, nothing kept or shown."
     return dict(
         output_dir=out,
         gradient_accumulation_steps=1,
@@ -142,3 +166,15 @@ class Stopwatch:
         }
         tensors = {f'{i:04d}': x.contiguous() for i, x in enumerate(self.responses)}
         save_file(tensors, path, {'result': json.dumps(result)})
+
+
+class CountUpdates(TrainerCallback):
+    "All steps on one batch of responses are an update; `figures` says what to note of it."
+    def __init__(self, watch, steps, figures):
+        self.watch = watch
+        self.steps = steps
+        self.figures = figures
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self.steps == 0:
+            self.watch.update_done(**self.figures())

@@ -13,7 +13,7 @@ from functions import PACKAGE, ROOT, code_of, module_of
 FAST = [
     'files', 'packing', 'speed', 'agent', 'models', 'ppo', 'loop', 'checkpoint', 'report',
     'stages', 'sft', 'ratings', 'reward', 'dataset', 'evaluate', 'feedback', 'pretrain', 'study',
-    'gradients', 'properties', 'parity', 'formulas']
+    'gradients', 'properties', 'parity', 'parity_methods', 'formulas']
 
 # Whatever costs a second each time is left out.
 OPTIONS = ['-q', '--assert=plain', '-p', 'no:cacheprovider', '-p', 'no:unraisableexception',

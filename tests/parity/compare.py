@@ -1,7 +1,7 @@
-"""How far are we from TRL? `python tests/parity/compare.py [again.safetensors]`.
+"""How far are we from TRL? `python tests/parity/compare.py [ppo.safetensors methods.safetensors]`.
 
-Prints every quantity that tests/test_parity.py compares, after a look at what record.py has
-recorded again."""
+Prints every quantity that test_parity.py and test_parity_methods.py compare, after a look at what
+record.py and record_methods.py have recorded again."""
 import sys
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import pytest
 from safetensors import safe_open
 
 HERE = Path(__file__).resolve().parent
+STORED = ('reference.safetensors', 'methods.safetensors')
+TESTS = ('test_parity.py', 'test_parity_methods.py')
 
 
 def read(path):
@@ -24,9 +26,9 @@ def is_another(old, new):
     return not old.is_floating_point() and not old.equal(new)
 
 
-def compare_recordings(again):
+def compare_recordings(stored, again):
     "Versions and tokens the same, numbers nearly so: another processor rounds otherwise."
-    settings, old = read(HERE/'reference.safetensors')
+    settings, old = read(HERE/stored)
     settings_again, new = read(again)
     if settings != settings_again or old.keys() != new.keys():
         sys.exit(f'recorded with other settings or versions:\n{settings}\n{settings_again}')
@@ -36,7 +38,7 @@ def compare_recordings(again):
     differences = {name: (x - new[name]).abs().max().item()
                    for name, x in old.items() if x.is_floating_point()}
     name = max(differences, key=differences.get)
-    print(f'TRL, run again: {len(old)} tensors, the tokens the same, the numbers up to '
+    print(f'{stored}, recorded again: {len(old)} tensors, the tokens the same, the numbers up to '
           f'{differences[name]:.1e} ({name})')
     if differences[name] > 1e-4:
         sys.exit('that is more than rounding')
@@ -54,10 +56,11 @@ def print_table(table):
               f'{allowed:7.0e}  {size:10.2g}')
 
 
-def main(again=None):
-    if again:
-        compare_recordings(again)
-    failed = pytest.main(['-q', '-p', 'no:cacheprovider', str(HERE.parent/'test_parity.py')])
+def main(*recorded_again):
+    for stored, again in zip(STORED, recorded_again):
+        compare_recordings(stored, again)
+    tests = [str(HERE.parent/name) for name in TESTS]
+    failed = pytest.main(['-q', '-p', 'no:cacheprovider', *tests])
     print_table(sys.modules['trl_recording'].TABLE)
     sys.exit(failed)
 
