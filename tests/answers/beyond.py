@@ -1,6 +1,8 @@
 # ruff: noqa: F811, F821
 # Answers to the exercises of lesson 11, as readers write them. Each begins with a line that says
-# what it is: `# %% wrong ask_same_advantages: times those of small
+# what it is: `# %% wrong CHECK: words that its verdict must hold`, or `# %% right CHECK`.
+
+# %% wrong ask_same_advantages: times those of small
 answer = ([0, 1, 2, 3], [10, 11, 12, 13])
 
 # %% wrong ask_same_advantages: 9 times
@@ -35,8 +37,6 @@ answer = (torch.tensor([1, 1, 0, 0]), [20, 20, 0, 0])
 
 # %% right ask_same_advantages
 answer = (range(4), [-30, 0, 30, 60])
-
-# %% wrong CHECK: words that its verdict must hold`, or `# %% right CHECK`.
 
 # %% wrong check_ragged_groups: mean of the group
 def my_leave_one_out(rewards, prompts):
