@@ -129,15 +129,15 @@ def as_configs(
     settings: dict,  # of both, by name
     path: Path,  # for the message
 ) -> tuple[RunConfig, MethodConfig]:
-    "Settings read from a file. Raises ValueError as `check_settings`, or if one is not allowed."
+    "Settings read from a file. Raises ValueError as `check_settings`, and if one cannot be."
     check_settings(settings, path)
     configs = []
     for config_class in (RunConfig, MethodConfig):
         names = [field.name for field in fields(config_class)]
         try:
             configs.append(config_class(**{name: settings[name] for name in names}))
-        except ValueError as error:
-            raise ValueError(f'{path}: {printable(str(error))}') from None
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f'{path}: {printable(str(error))}') from None
     return tuple(configs)
 
 # %% ../../nbs/run/command.ipynb #6d616602
