@@ -6,7 +6,6 @@ Steps one and two are done once and shared. Each run is a line of OUT.jsonl, as 
 it; what is there already is left out. On one H200 with 14 processes all 72 take 8 minutes."""
 import argparse
 import copy
-import json
 import multiprocessing
 import tempfile
 import time
@@ -21,9 +20,10 @@ from torch.utils.data import Subset
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.beyond import MethodConfig, draw_pairs, make_trainer, method_batches
 from rlhf_nbdev.dataset import IMDBDataset
-from rlhf_nbdev.evaluate import bootstrap, measure, summarise
+from rlhf_nbdev.evaluate import measure, read_study
+from rlhf_nbdev.run.inputs import packaged_judge
 from rlhf_nbdev.run.stages import RunConfig, find_ratings, fine_tune, fit_reward_model
-from rlhf_nbdev.run.study import gold_judge
+from rlhf_nbdev.run.study import point_of
 from rlhf_nbdev.tools.files import append_json_line
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.train import ppo_updates, prompt_batches, scale_rewards
@@ -42,7 +42,7 @@ KEPT = ('update', 'score', 'kl_k3', 'response_tokens', 'dpo/chosen', 'dpo/reject
         'group/all_agree')
 
 
-def first_two_steps(device):
+def shared_models(device):
     "The models that all runs share."
     run, config = RunConfig(device=device), MethodConfig()
     base, tokenizer = load_model('embedded')
@@ -59,16 +59,11 @@ def prompt_sets():
     return IMDBDataset(tokenizer, 'train'), held_out
 
 
-def point(agent, reward_model, ref_model, config):
-    "What the policy's answers to held-out prompts are worth."
-    held_out = prompt_sets()[1]
-    table = measure(agent, held_out, reward_model, ref_model, gold_judge(), config)
-    figures = {name: round(float(x), 4) for name, x in summarise(table).items()}
-    for name in ('gold', 'score', 'kl'):
-        figures[f'{name}_interval'] = [round(end, 4) for end in bootstrap(table[name])]
-    figures['golds'] = [round(float(x), 3) for x in table['gold']]
-    figures['texts'] = table['response'][:6].tolist()
-    return figures
+def measure_end(trainer, reward_model):
+    "What the policy's answers to held-out prompts are worth, and the gold of each."
+    table = measure(trainer.agent, prompt_sets()[1], reward_model, trainer.ref_model,
+                    packaged_judge(), trainer.config)
+    return point_of(table) | {'golds': [round(float(x), 3) for x in table['gold']]}
 
 
 def begin(config, models, device):
@@ -97,7 +92,7 @@ def run_method(job):
     except FloatingPointError as error:
         stopped = str(error)
     seconds = time.perf_counter() - started
-    end = {'update': len(rows)} | point(trainer.agent, reward_model, trainer.ref_model, config)
+    end = {'update': len(rows)} | measure_end(trainer, reward_model)
     return {
         'group': 'methods', 'name': f'{method} {beta}', 'method': method, 'beta': beta,
         'seed': seed, 'rated_sentences': 10_000, 'prompts': 256, 'stopped': stopped,
@@ -111,8 +106,7 @@ def jobs_left(options, models):
     "One seed after the other, so that what is cut off is even."
     done = set()
     if options.out.is_file():
-        for line in options.out.read_text(encoding='utf-8').splitlines():
-            run = json.loads(line)
+        for run in read_study(options.out):
             done.add((run['method'], run['beta'], run['seed']))
     for seed in range(3):
         for method in options.only or STRENGTHS:
@@ -130,7 +124,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         models = f'{folder}/models.pt'
-        torch.save(first_two_steps(options.device), models)
+        torch.save(shared_models(options.device), models)
         spawn = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(options.workers, spawn) as pool:
             tasks = [pool.submit(run_method, job) for job in jobs_left(options, models)]
@@ -138,7 +132,8 @@ def main():
                 run = task.result()
                 append_json_line(options.out, run)
                 end = run['points'][-1]
-                print(run['name'], run['seed'], f"gold {end['gold']:.3f} KL {end['kl']:.1f}")
+                figures = f"gold {end['gold']:.3f} KL {end['kl']:.1f}"
+                print(run['name'], run['seed'], figures, flush=True)
 
 
 if __name__ == '__main__':

@@ -410,15 +410,21 @@ class PairTrainer(RLHFTrainer):
 def learn_pairs(self: PairTrainer,
     pairs: dict,  # (N, T) each
 ) -> list[dict]:  # scalars to watch, of each step
-    "Every pair once in an epoch."
+    "Every pair once in an epoch. Raises FloatingPointError that names the step."
     c, history = self.config, []
     with torch.no_grad(), self.autocast():
         ref_chosen, ref_rejected = pair_logprobs(self.ref_model, pairs, c.temperature)
     device = ref_chosen.device
+    pairs = {side: x.to(device) for side, x in pairs.items()}
     for _ in range(c.epochs):
         for rows in torch.randperm(len(ref_chosen), device=device).chunk(c.minibatches):
-            part = {side: x.to(device)[rows] for side, x in pairs.items()}
-            history.append(self.learn_part(part, ref_chosen[rows], ref_rejected[rows]))
+            part = {side: x[rows] for side, x in pairs.items()}
+            try:
+                stats = self.learn_part(part, ref_chosen[rows], ref_rejected[rows])
+            except FloatingPointError as error:
+                place = f'step {len(history) + 1} of {c.epochs*c.minibatches}'
+                raise FloatingPointError(f'{place}: {error}') from None
+            history.append(stats)
     return history
 
 # %% ../nbs/11_beyond_ppo.ipynb #d155f5d5

@@ -261,6 +261,7 @@ def begin_run(
         pairs = pairs_to_learn(config, inputs, trainer, reward)
     if pairs is not None:
         save_file(pairs, folder/'pairs.safetensors')
+        sync(folder/'pairs.safetensors')  # every checkpoint counts on it
     if isinstance(reward, FunctionReward):
         reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
     else:
@@ -486,6 +487,7 @@ def finish_ppo(
     model.generation_config = sampling_settings(config, eos_ids(model), pad_id(model))
     trainer.agent.save_pretrained(folder, tokenizer)
     figures = state['figures'] | {
+        'method': config.method,
         'updates': len(rows),
         'seconds_ppo': round(rows[-1]['seconds'], 1),
         'resumed_from': state['update'],

@@ -76,15 +76,16 @@ def stage_rows(
 ) -> list[tuple]:  # rows of step, what came of it, seconds
     "What the three steps made, in words."
     sft, reward = figures.get('sft', {}), figures.get('reward', {})
-    ppo = f"{figures['updates']} updates"
+    method = figures.get('method', 'ppo').upper()
+    tuned = f"{figures['updates']} updates"
     if figures.get('stopped'):
-        ppo += f"; {figures['stopped']}"
+        tuned += f"; {figures['stopped']}"
     return [('1 · demonstrations', step_one_in_words(sft), sft.get('seconds', '')),
             ('2 · comparisons', step_two_in_words(reward), reward.get('seconds', '')),
-            ('3 · PPO', ppo, figures['seconds_ppo'])]
+            (f'3 · {method}', tuned, figures['seconds_ppo'])]
 
 # %% ../../nbs/run/report.ipynb #b3ccaa67
-STEPS = {'base': 'base model', 'sft': '1 · fine-tuned', 'ppo': '3 · after PPO'}
+STEPS = {'base': 'base model', 'sft': '1 · fine-tuned', 'ppo': '3 · tuned'}
 
 # %% ../../nbs/run/report.ipynb #0311b9f4
 FIGURES = {
@@ -171,7 +172,7 @@ def most_changed(
     table: pd.DataFrame,  # of `side_by_side`
     n: int = 20,
 ) -> pd.DataFrame:
-    "The samples whose score PPO has changed most, the greatest change first."
+    "The samples whose score step three has changed most, the greatest change first."
     change = (table.score_ppo - table.score_sft).abs()
     return table.loc[change.sort_values(ascending=False, kind='stable').index][:n]
 
@@ -254,7 +255,7 @@ PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev
 <p>{scale} Perplexity is at the sampling temperature, {temperature}. A response has at most
 {response_length} tokens.</p>{judge}
 <h2>Step three</h2>{curves}{frontier}
-<h2>The {n_changed} samples whose score PPO changed most</h2>{changed}
+<h2>The {n_changed} samples whose score step three changed most</h2>{changed}
 <details><summary>All samples</summary>{samples}</details>
 <h2>Settings</h2>{settings}</html>'''
 

@@ -74,7 +74,7 @@ def card_head(
         language='en' if imdb else None,
         library_name='transformers',
         pipeline_tag='text-generation',
-        tags=['rlhf', 'ppo'],
+        tags=['rlhf', settings.get('method', 'ppo')],
         base_model=settings['model'] if on_the_hub else None,
         datasets=['stanfordnlp/imdb'] if imdb else None,
     ).to_yaml()
@@ -84,7 +84,7 @@ CARD = """---
 {head}
 ---
 
-# A language model tuned with PPO
+# A language model tuned with {method}
 
 Made by `rlhf-train` of [rlhf_nbdev](https://github.com/rlhf-nbdev/rlhf_nbdev) from the model
 `{model}`, in InstructGPT's three steps.
@@ -139,6 +139,7 @@ def model_card(
     rows = markdown_table(['', ''], zip(first.prompt, first.ppo)).splitlines()[2:]
     return CARD.format(
         head=card_head(settings),
+        method=figures.get('method', 'ppo').upper(),
         model=printable(settings['model']).replace('`', ''),
         steps=markdown_table(['step', 'what came of it', 'seconds'], stage_rows(figures)),
         n_prompts=len(samples),

@@ -7,9 +7,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/study.html.md"""
 # %% auto #0
 __all__ = ['SMALL', 'BRIEF', 'FRONTIER', 'NO_PENALTY', 'OVEROPTIMISATION', 'ABLATIONS', 'CHECKS', 'VARIANTS', 'MEASURED_AT',
            'METRIC_COLUMNS', 'unguarded', 'scored_without_positions', 'dropout_on', 'scored_at_temperature_1',
-           'without_whitening', 'no_bug', 'Variant', 'measure_point', 'train_and_measure', 'run_variant', 'ask_each',
-           'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages', 'check_run_settings',
-           'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks', 'study_command']
+           'without_whitening', 'no_bug', 'Variant', 'point_of', 'measure_point', 'train_and_measure', 'run_variant',
+           'ask_each', 'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages',
+           'check_run_settings', 'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks',
+           'study_command']
 
 # %% ../../nbs/run/study.ipynb #f98fe20e
 import argparse
@@ -27,6 +28,7 @@ from typing import Callable
 from unittest.mock import patch as replace
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn as nn
 import transformers
@@ -174,6 +176,17 @@ METRIC_COLUMNS = [
     'ppo/entropy', 'ppo/explained_variance', 'ppo/grad_norm',
 ]
 
+# %% ../../nbs/run/study.ipynb #9aebc162
+def point_of(
+    table: pd.DataFrame,  # of `measure`
+) -> dict:
+    "The figures of one checkpoint, with intervals over prompts, and its first six responses."
+    point = {name: round(float(x), 4) for name, x in summarise(table).items()}
+    for name in ('gold', 'score', 'kl'):
+        point[f'{name}_interval'] = [round(end, 4) for end in bootstrap(table[name])]
+    point['texts'] = table.response[:6].tolist()
+    return point
+
 # %% ../../nbs/run/study.ipynb #fe9b4119
 def measure_point(
     agent: Agent,  # all as in `measure`
@@ -183,13 +196,8 @@ def measure_point(
     judge: Judge,
     config: RLHFConfig,
 ) -> dict:
-    "The figures of one checkpoint, with intervals over prompts, and its first six responses."
-    table = measure(agent, held_out, reward_model, ref_model, judge, config)
-    point = {name: round(float(x), 4) for name, x in summarise(table).items()}
-    for name in ('gold', 'score', 'kl'):
-        point[f'{name}_interval'] = [round(end, 4) for end in bootstrap(table[name])]
-    point['texts'] = table.response[:6].tolist()
-    return point
+    "Answer held-out prompts, and take `point_of` the answers."
+    return point_of(measure(agent, held_out, reward_model, ref_model, judge, config))
 
 # %% ../../nbs/run/study.ipynb #ccd1ef95
 def train_and_measure(
