@@ -222,7 +222,9 @@ def method_batches(
     if K == 1:
         return prompt_batches(prompts, config)
     rows = EachKTimes(len(prompts), K, config.seed)
-    return DataLoader(prompts, config.batch_size, sampler=rows, drop_last=True)
+    own = torch.Generator().manual_seed(config.seed)  # else beginning an epoch draws from torch's
+    return DataLoader(
+        prompts, config.batch_size, sampler=rows, drop_last=True, generator=own)
 
 # %% ../nbs/11_beyond_ppo.ipynb #5b273baf
 @dataclass

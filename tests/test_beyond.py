@@ -22,6 +22,7 @@ from rlhf_nbdev.beyond import (
     sequence_ratios,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.run.checkpoint import load_checkpoint, save_checkpoint
 from rlhf_nbdev.train import ppo_updates, prompt_batches
 
 ALL_METHODS = ['ppo', *METHODS, 'dpo', 'online_dpo']
@@ -171,9 +172,32 @@ def test_baselines_on_one_group():
 
 def test_more_updates_than_pairs_begin_again():
     trainer, _ = start('dpo')
-    n = len(trainer.pairs['chosen'])
-    trainer.scheduler.last_epoch = 10*n
-    assert len(trainer.next_pairs()['chosen']) == 4
+    trainer.pairs = {side: x[:6] for side, x in trainer.pairs.items()}
+    trainer.scheduler.last_epoch = 1
+    expected = trainer.pairs['chosen'][[4, 5, 0, 1]]
+    assert torch.equal(trainer.next_pairs()['chosen'], expected)
+
+
+@pytest.mark.parametrize('method', ALL_METHODS)
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(method, tmp_path):
+    through, batches = start(method)
+    list(ppo_updates(through, batches, low_tokens))
+    stopped, batches = start(method)
+    next(ppo_updates(stopped, batches, low_tokens))
+    save_checkpoint(tmp_path/'checkpoint.safetensors', stopped, 1)
+    resumed, batches = start(method)
+    load_checkpoint(tmp_path/'checkpoint.safetensors', resumed)
+    rows = list(ppo_updates(resumed, batches, low_tokens, done=1))
+    assert [row['update'] for row in rows] == [2]
+    assert torch.equal(weights(resumed), weights(through))
+
+
+def test_a_loss_that_is_not_finite_names_its_step():
+    trainer, _ = start('dpo')
+    with torch.no_grad():
+        next(trainer.agent.model.parameters()).fill_(float('nan'))
+    with pytest.raises(FloatingPointError, match='step 1 of 4: the loss is nan'):
+        trainer.learn_pairs(trainer.next_pairs())
 
 
 @pytest.mark.parametrize('settings, words', [

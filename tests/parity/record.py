@@ -4,7 +4,6 @@
 import contextlib
 import copy
 import io
-import json
 import os
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import torch.nn as nn  # noqa: E402
 import transformers  # noqa: E402
 import trl  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from storing import store, versions_of  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from tokenizers.models import WordLevel  # noqa: E402
 from transformers import (  # noqa: E402
@@ -271,17 +270,10 @@ def main(path):
     for case, settings in CASES.items():
         in_hand, start = record_case(settings)
         tensors |= start | {f'{case}/{name}': x for name, x in in_hand.items()}
-    versions = {module.__name__: module.__version__.split('+')[0]
-                for module in (trl, torch, transformers, accelerate)}
+    versions = versions_of(trl, torch, transformers, accelerate)
     settings = {'versions': versions, 'model': MODEL, 'seed': SEED,
                 'cases': {case: COMMON | changes for case, changes in CASES.items()}}
-    stored = {}
-    for name in sorted(tensors):
-        x = tensors[name].detach()
-        stored[name] = (x.float() if x.is_floating_point() else x).clone().contiguous()
-    # one key: several come in any order
-    save_file(stored, path, {'settings': json.dumps(settings, sort_keys=True)})
-    print(f'{path}: {len(tensors)} tensors, {os.path.getsize(path):,} bytes')
+    store(path, tensors, settings)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,6 @@
 requirements_methods.txt. The trainers are TRL's own. They are told what was sampled and how it was
 scored, so advantages, losses and gradients are theirs, and nothing is drawn at random by them."""
 import copy
-import json
 import os
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 import trl  # noqa: E402
 from datasets import Dataset, disable_progress_bars  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from storing import store, versions_of  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from tokenizers.models import WordLevel  # noqa: E402
 from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: E402
@@ -318,17 +317,10 @@ def main(path):
         models['policy'].save_pretrained(folder)
         tensors |= record_groups(folder, models) | record_order(folder, models)
         tensors |= record_pairs(folder, models)
-    versions = {module.__name__: module.__version__.split('+')[0]
-                for module in (trl, torch, transformers, accelerate)}
+    versions = versions_of(trl, torch, transformers, accelerate)
     settings = {'versions': versions, 'model': MODEL, 'seed': SEED, 'groups': GROUPS,
                 'longest': LONGEST, 'cases': CASES, 'pair_cases': PAIR_CASES}
-    stored = {}
-    for name in sorted(tensors):
-        x = tensors[name].detach()
-        stored[name] = (x.float() if x.is_floating_point() else x).clone().contiguous()
-    # one key: several come in any order
-    save_file(stored, path, {'settings': json.dumps(settings, sort_keys=True)})
-    print(f'{path}: {len(tensors)} tensors, {os.path.getsize(path):,} bytes')
+    store(path, tensors, settings)
 
 
 if __name__ == '__main__':
