@@ -30,7 +30,7 @@ def hold_samples_and_report(folder, prompts):
     report = (folder/'report.html').read_text()
     assert report.endswith('</html>')
     assert report.count('<img ') == (2 if ratings_path().is_file() else 1)
-    assert f'The {min(prompts, 20)} samples whose score PPO changed most' in report
+    assert f'The {min(prompts, 20)} samples whose score step three changed most' in report
 
 
 def hold_models(folder):
