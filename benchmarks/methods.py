@@ -1,11 +1,15 @@
 """The runs behind lesson 11's frontier: every method, three strengths, three seeds.
 
 python benchmarks/methods.py OUT.jsonl [--device cuda] [--workers 14] [--only rloo ppo]
+python benchmarks/methods.py OUT.json --seconds
 
 Steps one and two are done once and shared. Each run is a line of OUT.jsonl, as `read_study` reads
-it; what is there already is left out. On one H200 with 14 processes all 72 take 8 minutes."""
+it; what is there already is left out. On one H200 with 14 processes all 72 take 8 minutes.
+
+With --seconds the methods update in turn, on one thread, and OUT.json says how long each took."""
 import argparse
 import copy
+import json
 import multiprocessing
 import tempfile
 import time
@@ -102,6 +106,25 @@ def run_method(job):
     }
 
 
+def seconds_of_updates(models, device, rounds=7):
+    "Seconds of one update of each method, in turn; the first update of each does not count."
+    torch.set_num_threads(1)
+    prompts, begun = prompt_sets()[0], {}
+    for method, strengths in STRENGTHS.items():
+        config = MethodConfig(method=method, beta=strengths[1], updates=rounds + 1)
+        trainer, reward_model = begin(config, models, device)
+        begun[method] = ppo_updates(trainer, method_batches(prompts, config), reward_model)
+        next(begun[method])
+    seconds = {method: [] for method in begun}
+    for number in range(rounds):
+        for method, updates in begun.items():
+            started = time.perf_counter()
+            row = next(updates)
+            seconds[method].append(round(time.perf_counter() - started, 3))
+            print(number + 1, method, seconds[method][-1], row['response_tokens'], flush=True)
+    return seconds
+
+
 def jobs_left(options, models):
     "One seed after the other, so that what is cut off is even."
     done = set()
@@ -118,6 +141,7 @@ def jobs_left(options, models):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=Path)
+    parser.add_argument('--seconds', action='store_true')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--only', nargs='*', choices=STRENGTHS)
@@ -125,6 +149,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         models = f'{folder}/models.pt'
         torch.save(shared_models(options.device), models)
+        if options.seconds:
+            seconds = seconds_of_updates(models, options.device)
+            options.out.write_text(json.dumps(seconds, indent=1) + '\n')
+            return
         spawn = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(options.workers, spawn) as pool:
             tasks = [pool.submit(run_method, job) for job in jobs_left(options, models)]

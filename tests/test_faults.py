@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from small_runs import EMBEDDED, QUICK, metrics, small_files
 from warm import Running, assert_refused, run, run_well
 
+from rlhf_nbdev.beyond import METHODS
 from rlhf_nbdev.run.checkpoint import read_checkpoint
 
 __all__ = ['small_files']  # a fixture
@@ -81,6 +82,23 @@ def test_a_command_killed_in_training_goes_on_as_if_nothing_had_happened(unbroke
     assert not (folder/'model.safetensors').exists() and not (folder/'summary.json').exists()
     run_well('--resume', folder)
     assert_same_end(folder, unbroken)
+    assert summary_of(folder)['resumed_from'] in (2, 4, 6, 8, 10)
+
+
+OTHER_METHODS = ['dpo', *(pytest.param(method, marks=pytest.mark.sweep)
+                          for method in ('online_dpo', *METHODS))]
+
+
+@pytest.mark.parametrize('method', OTHER_METHODS)
+def test_a_command_with_another_method_killed_in_training_goes_on_to_the_same_end(
+        method, tmp_path):
+    options, folder, whole = ['--method', method], tmp_path/'run', tmp_path/'whole'
+    run_well(*QUICK, *UPDATES, *options, '--out', whole)
+    begin(*QUICK, *UPDATES, *options, '--out', folder,
+          until=lambda: len(metrics(folder)) >= 3).kill()
+    assert 3 <= len(metrics(folder)) < 12 and not (folder/'model.safetensors').exists()
+    run_well('--resume', folder)
+    assert_same_end(folder, whole)
     assert summary_of(folder)['resumed_from'] in (2, 4, 6, 8, 10)
 
 
