@@ -11,10 +11,11 @@ __all__ = ['ask_same_advantages', 'GROUP_MISTAKES', 'SINGLE', 'check_ragged_grou
            'ragged_groups', 'groups_of', 'each_response', 'with_single', 'deviation', 'above_mean', 'above_others',
            'mean_of_batch_others', 'mean_of_batch', 'mean_of_other_prompts', 'one_size_for_all', 'largest_size',
            'neighbours', 'runs_as_groups', 'sorted_by_prompt', 'by_first_response', 'put_back_wrongly',
-           'left_out_by_value', 'zero_is_padding', 'filled_with_zeros', 'single_left_out', 'of_batch', 'group_mistakes',
-           'plain_ipo_loss', 'random_pairs', 'pairs_of', 'of_margins', 'with_margins', 'with_target', 'detached',
-           'ipo_mistakes', 'plain_zero_point', 'plain_kto_loss', 'random_thumbs', 'thumbs_of', 'with_zero_point',
-           'of_above', 'of_worth', 'sign_of_gain_only', 'beta_on_gain_only', 'beta_on_zero_only', 'kto_mistakes']
+           'left_out_by_value', 'zero_is_padding', 'filled_with_zeros', 'single_left_out', 'of_batch',
+           'of_batch_and_order', 'group_mistakes', 'plain_ipo_loss', 'random_pairs', 'pairs_of', 'of_margins',
+           'with_margins', 'with_target', 'detached', 'ipo_mistakes', 'plain_zero_point', 'plain_kto_loss',
+           'random_thumbs', 'thumbs_of', 'with_zero_point', 'of_above', 'of_worth', 'sign_of_gain_only',
+           'beta_on_gain_only', 'beta_on_zero_only', 'kto_mistakes']
 
 # %% ../../nbs/exercises/beyond.ipynb #c6c68bc8
 import torch
@@ -245,6 +246,13 @@ def of_batch():
             with_single(first, torch.zeros_like),
         'neighbours are taken for a group: a prompt that comes back later is a new one here':
             runs_as_groups,
+        'single responses are left out, and each needs an advantage, which is 0': single_left_out,
+    }
+
+# %% ../../nbs/exercises/beyond.ipynb #025982d1
+def of_batch_and_order():
+    "More mistakes with the whole batch, which leave a single response alone."
+    return {
         'it is sorted by prompt and put back by the wrong index: the order, and not its inverse':
             put_back_wrongly,
         'equal rewards of others are left out too: the response itself is found by its reward':
@@ -255,7 +263,6 @@ def of_batch():
             with_single(mean_of_batch_others, torch.zeros_like),
         'the mean is over the whole batch (a single response is right)':
             with_single(mean_of_batch, torch.zeros_like),
-        'single responses are left out, and each needs an advantage, which is 0': single_left_out,
     }
 
 # %% ../../nbs/exercises/beyond.ipynb #f9195aa0
@@ -269,7 +276,7 @@ SINGLE = {
 
 def group_mistakes():
     "Each mistake, with each way to treat a single response."
-    mistakes = of_batch()
+    mistakes = of_batch() | of_batch_and_order()
     for said, single in SINGLE.items():
         version = with_single(plain_ragged_groups, single)
         if single is not torch.zeros_like:
