@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings train test sweeps loggers learn check readme docs ablations parity floor newest alone wheel mutants bench pretrain clean
+.PHONY: help ratings chat train test sweeps loggers learn check readme docs ablations parity floor newest alone wheel mutants bench pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -20,13 +20,16 @@ $(VENV)/ready: requirements.txt settings.ini setup.py pyproject.toml
 ratings: $(VENV)/ready ## fetch the human ratings, once; without them a run says so, and learns from labels
 	-$(BIN)/rlhf-ratings
 
+chat: $(VENV)/ready ## fetch the chat model of lesson 12 (93 MB), once; without it the lesson cannot run
+	-$(BIN)/rlhf-chat-model
+
 train: ratings ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
 	$(BIN)/rlhf-train $(ARGS)
 
 # the slow files first: the main job keeps one worker busy, the other files the second
 SLOW := $(addprefix tests/test_,main_job.py train.py labeler.py faults.py own_material.py own_labels.py safety.py machine.py before_step_one.py memory.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
-test: ratings ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
+test: ratings chat ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
 	cd nbs && TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
 
@@ -38,7 +41,7 @@ loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into
 	$(BIN)/pip install --quiet -r tests/loggers/requirements.txt
 	$(BIN)/pytest -q tests/test_loggers.py
 
-learn: ratings ## open the course in JupyterLab
+learn: ratings chat ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb
 
 check: $(VENV)/ready ## modules match notebooks, notebooks are clean, README matches index.ipynb, code keeps its form

@@ -35,6 +35,7 @@ setup(
     install_requires=settings['requirements'].split(),
     extras_require={
         'dev': settings['dev_requirements'].split(),
+        'chat': settings['chat_requirements'].split(),
         'hub': settings['hub_requirements'].split(),
         'loggers': settings['loggers_requirements'].split(),
     },

@@ -1,6 +1,6 @@
 """The runs behind lesson 11's frontier: every method, three strengths, three seeds.
 
-python benchmarks/methods.py OUT.jsonl [--device cuda] [--workers 14] [--only rloo ppo]
+python benchmarks/methods.py OUT.jsonl [--device cuda] [--workers 14] [--only rloo "dpo 0.1"]
 python benchmarks/methods.py OUT.json --seconds
 
 Steps one and two are done once and shared. Each run is a line of OUT.jsonl, as `read_study` reads
@@ -132,9 +132,10 @@ def jobs_left(options, models):
         for run in read_study(options.out):
             done.add((run['method'], run['beta'], run['seed']))
     for seed in range(3):
-        for method in options.only or STRENGTHS:
-            for beta in STRENGTHS[method]:
-                if (method, beta, seed) not in done:
+        for method, strengths in STRENGTHS.items():
+            for beta in strengths:
+                asked = not options.only or {method, f'{method} {beta}'} & set(options.only)
+                if asked and (method, beta, seed) not in done:
                     yield method, beta, seed, models, options.device
 
 
@@ -144,7 +145,7 @@ def main():
     parser.add_argument('--seconds', action='store_true')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--workers', type=int, default=2)
-    parser.add_argument('--only', nargs='*', choices=STRENGTHS)
+    parser.add_argument('--only', nargs='*', help='methods, or a method and its strength')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         models = f'{folder}/models.pt'

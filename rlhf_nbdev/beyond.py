@@ -8,8 +8,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/beyond_ppo.html.md"""
 __all__ = ['METHODS', 'PAIR_METHODS', 'leave_one_out', 'above_group_mean', 'group_normalised', 'for_each_token',
            'whitened_rewards_to_go', 'clipped_losses', 'log_ratios', 'token_ratios', 'sequence_ratios',
            'mean_of_responses', 'sum_over_length', 'GroupMethod', 'MethodConfig', 'EachKTimes', 'method_batches',
-           'ScoredRollout', 'GroupTrainer', 'dpo_loss', 'sequence_logprobs', 'pair_logprobs', 'rank_pairs',
-           'draw_pairs', 'PairTrainer', 'make_trainer']
+           'ScoredRollout', 'GroupTrainer', 'dpo_loss', 'shared_tokens', 'sequence_logprobs', 'pair_logprobs',
+           'rank_pairs', 'draw_pairs', 'PairTrainer', 'make_trainer']
 
 # %% ../nbs/11_beyond_ppo.ipynb #27f79598
 import warnings
@@ -19,6 +19,7 @@ from typing import Annotated, Callable
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Sampler
 
 from rlhf_nbdev.advantage import (
@@ -308,17 +309,34 @@ def dpo_loss(
     return -F.logsigmoid(margins).mean()
 
 # %% ../nbs/11_beyond_ppo.ipynb #ffa27b85
+def shared_tokens(
+    pairs: dict,  # a batch as of `PreferenceDataset`: (N, T) each, padded on either side
+) -> torch.Tensor:  # (N,)
+    "How many tokens both sides of a pair begin with: the prompt, and what the responses share."
+    rows = {}
+    for side, filler in (('chosen', -1), ('rejected', -2)):  # fillers that never agree
+        real = pairs[f'{side}_mask'].bool()
+        texts = [ids[is_real] for ids, is_real in zip(pairs[side], real)]
+        rows[side] = pad_sequence(texts, batch_first=True, padding_value=filler)
+    T = min(x.shape[1] for x in rows.values())
+    agree = rows['chosen'][:, :T] == rows['rejected'][:, :T]
+    return agree.long().cumprod(1).sum(1)
+
+# %% ../nbs/11_beyond_ppo.ipynb #0fa7bb05
 def sequence_logprobs(
     model,  # a causal language model of transformers
     tokens: torch.Tensor,  # (N, T) prompt and response, padded on either side
     mask: torch.Tensor,  # (N, T)
     temperature: float = 0.7,  # the policy's
+    skip: torch.Tensor | int = 1,  # (N,) real tokens at the beginning that do not count
 ) -> torch.Tensor:  # (N,)
-    "The log-prob of all tokens of a row but its first, which has nothing before it."
+    "The sum of the log-probs of a row's tokens. The first has nothing before it: never counted."
     T = tokens.shape[1]
     logprobs, _, _ = score_responses(model, tokens, mask, T - 1, temperature)
-    has_before = mask[:, :-1]*mask[:, 1:]  # (N, T - 1) the token and the one before it are real
-    return (logprobs*has_before).sum(1)
+    number = mask.cumsum(1)  # (N, T) 1 for the first real token
+    skip = torch.as_tensor(skip, device=mask.device).clamp(min=1).view(-1, 1)
+    counts = mask*(number > skip)
+    return (logprobs*counts[:, 1:]).sum(1)
 
 # %% ../nbs/11_beyond_ppo.ipynb #11dc8686
 def pair_logprobs(
@@ -326,12 +344,12 @@ def pair_logprobs(
     pairs: dict,  # a batch as of `PreferenceDataset`: (N, T) each
     temperature: float = 0.7,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # chosen, rejected: (N,) each
-    "The log-probs of both sides."
-    sides = []
+    "The log-probs of both sides, from the first token in which they differ."
+    skip, sides = shared_tokens(pairs), []
     for side in ('chosen', 'rejected'):
         tokens = pairs[side].to(model.device)
         mask = pairs[f'{side}_mask'].to(model.device)
-        sides.append(sequence_logprobs(model, tokens, mask, temperature))
+        sides.append(sequence_logprobs(model, tokens, mask, temperature, skip))
     return tuple(sides)
 
 # %% ../nbs/11_beyond_ppo.ipynb #abad4c50

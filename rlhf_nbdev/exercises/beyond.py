@@ -649,5 +649,5 @@ check_kto_loss = Check(
     mistakes=kto_mistakes(),
     gradients=('gains', 'other_gains'),
     success='good responses are drawn above the zero point and bad ones below it, and one that is '
-            'far on its right side is left alone',
+            'far from it, on either side, is left alone',
 )

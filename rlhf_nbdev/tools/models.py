@@ -25,6 +25,7 @@ import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from .chat_model import chat_model_path
 from .files import printable
 from .machine import cpu_has_bfloat16
 
@@ -139,10 +140,15 @@ def load_weights(
 
 # %% ../../nbs/tools/models.ipynb #f3ebffef
 def find_model(
-    name: str,  # 'embedded', a folder, or a model's name on the Hugging Face hub
+    name: str,  # 'embedded', 'chat', a folder, or a model's name on the Hugging Face hub
 ) -> str | Path:  # the folder, or the name
     "Where a model is to be read from. Raises FileNotFoundError if a path leads nowhere."
     path = Path(files('rlhf_nbdev')/'embedded') if name == 'embedded' else Path(name)
+    if name == 'chat':
+        path = chat_model_path()
+        if not path.is_dir():
+            raise FileNotFoundError('the chat model is not there yet: run rlhf-chat-model, which '
+                                    'fetches it (93 MB)')
     if path.is_dir():
         return path
     if path.is_absolute() or len(path.parts) > 2 or str(name).startswith('.'):
@@ -223,7 +229,7 @@ def align_tokens(
 
 # %% ../../nbs/tools/models.ipynb #aca33391
 def load_model(
-    name: str = 'embedded',  # 'embedded', a folder, or a name on the hub such as 'gpt2'
+    name: str = 'embedded',  # 'embedded', 'chat', a folder, or a name on the hub such as 'gpt2'
 ) -> tuple:  # the model (float32, evaluation mode) and its tokenizer, which pads on the left
     """A causal language model and its tokenizer, which agree on EOS and padding.
 

@@ -16,7 +16,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -27,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .fetch import cache_folder, pip_download
 from .machine import as_float64, keep_every_letter
 
 # %% ../../nbs/tools/ratings.ipynb #4cfe6b34
@@ -38,8 +38,7 @@ def ratings_path() -> Path:
     """Where the human ratings are kept once fetched.
 
     In the folder `rlhf_nbdev` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')
-    return cache/'rlhf_nbdev'/RATINGS_FILE
+    return cache_folder()/RATINGS_FILE
 
 # %% ../../nbs/tools/ratings.ipynb #b9d3589e
 def is_ratings_file(
@@ -53,23 +52,10 @@ def download_ratings(
     folder: str | Path,
 ) -> Path:  # the file, in `folder`
     "Let pip download the source distribution of vaderSentiment 3.3.2. Raises ConnectionError."
-    requirements = Path(folder)/'requirements.txt'
-    requirements.write_text(f'vaderSentiment==3.3.2 --hash=sha256:{RATINGS_SHA256}\n',
-                            encoding='utf-8')
-    command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps',
-               '--no-binary', 'vaderSentiment', '-d', folder, '-r', requirements]
-    try:
-        pip = subprocess.run(command, capture_output=True, encoding='utf-8', errors='replace',
-                             timeout=180)
-    except subprocess.TimeoutExpired:
-        raise ConnectionError(
-            'the human ratings could not be fetched: no answer in three minutes') from None
-    if pip.returncode:
-        errors = [line for line in pip.stderr.splitlines() if line.startswith('ERROR')]
-        reason = errors[0] if errors else 'pip failed'
-        raise ConnectionError(
-            f'the human ratings could not be fetched ({reason}): copy {RATINGS_FILE} '
-            f'to {ratings_path()}, or train on `LabelPairs`')
+    pip_download(
+        'vaderSentiment==3.3.2', RATINGS_SHA256, folder, 'the human ratings',
+        f'copy {RATINGS_FILE} to {ratings_path()}, or train on `LabelPairs`',
+        '--no-binary', 'vaderSentiment')
     return Path(folder)/RATINGS_FILE
 
 # %% ../../nbs/tools/ratings.ipynb #5e5e32b6
