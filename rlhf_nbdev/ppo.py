@@ -87,7 +87,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #0f7b0334
+
 RANGES = {  # of a setting, in words -> is this number in it? (NaN is in none)
     'at least 1': lambda x: x >= 1,
     'at least 0 (finite)': lambda x: 0 <= x < math.inf,
@@ -97,7 +97,7 @@ RANGES = {  # of a setting, in words -> is this number in it? (NaN is in none)
     'from 0 to 2**32 - 1': lambda x: 0 <= x < 2**32,
 }
 
-# %% ../nbs/06_loss.ipynb #a8a8ac44
+
 def check_number(
     name: str,  # of the setting, for the message
     value,
@@ -112,7 +112,7 @@ def check_number(
     if not RANGES[words](value):
         raise ValueError(f'{name} must be {words}, not {value}')
 
-# %% ../nbs/06_loss.ipynb #ec68d52e
+
 def check_numbers(
     settings,  # a dataclass; ranges are in the annotations of its numbers
 ):
