@@ -63,7 +63,8 @@ def compute_loss(
         'loss/policy': policy_loss.item(),
         'loss/value': value_loss.item(),
         'ppo/ratio': masked_mean(ratio, mask).item(),
-        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),  # old sampled
+        # kl_k3 wants the policy that sampled first, which is the old one
+        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),
         'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask).item(),
     }
 
@@ -72,7 +73,7 @@ def explained_variance(
     values: torch.Tensor,  # (B, R) predicted
     returns: torch.Tensor,  # (B, R) what came of it
     mask: torch.Tensor,  # (B, R)
-) -> float:  # 1: all of it; 0: none; below 0: worse than one number
+) -> float:  # 1: all, but for a constant; 0: none; below 0: worse than none
     "The share of the returns' variance that the values account for (as OpenAI Baselines logs it)."
     error = returns - values
     error_variance = masked_mean((error - masked_mean(error, mask))**2, mask)
@@ -87,7 +88,7 @@ def option(
     "A dataclass field that carries its own explanation."
     return field(default=default, metadata={'help': help})
 
-# %% ../nbs/06_loss.ipynb #0f7b0334
+
 RANGES = {  # of a setting, in words -> is this number in it? (NaN is in none)
     'at least 1': lambda x: x >= 1,
     'at least 0 (finite)': lambda x: 0 <= x < math.inf,
@@ -97,7 +98,7 @@ RANGES = {  # of a setting, in words -> is this number in it? (NaN is in none)
     'from 0 to 2**32 - 1': lambda x: 0 <= x < 2**32,
 }
 
-# %% ../nbs/06_loss.ipynb #a8a8ac44
+
 def check_number(
     name: str,  # of the setting, for the message
     value,
@@ -112,7 +113,7 @@ def check_number(
     if not RANGES[words](value):
         raise ValueError(f'{name} must be {words}, not {value}')
 
-# %% ../nbs/06_loss.ipynb #ec68d52e
+
 def check_numbers(
     settings,  # a dataclass; ranges are in the annotations of its numbers
 ):
@@ -175,7 +176,7 @@ class RLHFConfig(LearningSettings):
         0.7, "Divides the logits, when sampling and when scoring (Ziegler et al.'s code: 0.7).")
     gamma: Annotated[float, 'from 0 to 1'] = option(1.0, 'Discount (Ziegler et al. 2019: 1).')
     lam: Annotated[float, 'from 0 to 1'] = option(
-        0.95, "λ of the advantage estimate (Schulman et al. 2015; Ziegler et al.'s code: 0.95).")
+        0.95, "λ of GAE's advantage estimate (Schulman et al. 2015; Ziegler et al.'s code: 0.95).")
     clip_ratio: Annotated[float, 'above 0 (finite)'] = option(
         0.2, 'ε: how far the ratio may leave 1 and still be rewarded '
         '(Schulman et al. 2017, equation 7 and table 1).')
