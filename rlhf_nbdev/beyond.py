@@ -55,7 +55,7 @@ def above_group_mean(
 def group_normalised(
     rewards: torch.Tensor,  # (G, K)
 ) -> torch.Tensor:  # (G, K)
-    """The same, in standard deviations of the group; they divide by K − 1.
+    """The same, in standard deviations of the group (here over K − 1).
 
     Shao et al. 2024, section 4.1.2. Where all rewards agree, 0."""
     return above_group_mean(rewards)/(rewards.std(1, keepdim=True) + 1e-4)
@@ -64,7 +64,7 @@ def group_normalised(
 def for_each_token(
     baseline: Callable,  # (G, K) -> (G, K)
 ) -> Callable:  # rewards (B, R), mask (B, R), K -> advantages (B, R)
-    "A baseline of whole responses, whose advantage then counts for each token."
+    "Turn a baseline of whole responses into one that gives each token its response's advantage."
     def advantages(rewards, mask, K):
         of_responses = rewards.sum(1).view(-1, K)  # (G, K)
         return baseline(of_responses).view(-1, 1)*mask
