@@ -221,8 +221,8 @@ def check_models(
     model,  # the agent's, is trained
     ref_model,  # the reference
 ):
-    "Raise ValueError if the two share weights or no vocabulary, or if the model could not learn."
-    trained = {id(p) for p in model.parameters()}
+    "Raise ValueError if they share what is trained or no vocabulary, or if the model cannot learn."
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
     if any(id(p) in trained for p in ref_model.parameters()):
         raise ValueError(
             'the reference is the very model that is trained: pass copy.deepcopy(model)')
