@@ -12,7 +12,7 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'tools.rows', 'tools.comparisons', 'tools.models', 'tools.tokens', 'tools.packing',
      'tools.reading', 'tools.ratings', 'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-     'beyond'],
+     'beyond', 'dialog'],
     ['run.stages', 'run.checkpoint', 'run.report', 'run.share', 'run.loggers', 'run.inputs',
      'run.command', 'run.study', 'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
