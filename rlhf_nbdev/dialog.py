@@ -7,32 +7,33 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
-           'words_reward']
+           'WordsReward', 'scale_words']
 
-# %% ../nbs/12_dialog.ipynb #be10b766
+# %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
 import math
 import random
-from pathlib import Path
-from typing import Callable, Iterable
+from itertools import islice
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from .agent import Agent, TextReward, reward_scores
 from .dataset import pad_left
-from .reward import RewardModel, ended_ids
-from .tools.models import load_tensors
+from .ppo import RLHFConfig
+from .reward import RewardModel, ended_ids, normalize
 from .tools.tokens import encode, eos_of
+from .train import sample_responses
 
-# %% ../nbs/12_dialog.ipynb #491f2bff
+# %% ../nbs/12_dialog.ipynb #34756d05
 def template_pieces(
     tokenizer,  # of a chat model
     roles: list[str],  # of the messages
     prompt: bool = False,  # open the assistant's turn at the end
 ) -> list[str]:  # one more than there are messages
-    "The text that a chat template puts before each message and behind the last one. Raises ValueError."
+    "What a chat template puts before each message and behind the last. Raises ValueError."
     if not tokenizer.chat_template:
         raise ValueError("the tokenizer has no chat template: take a chat model, such as "
                          "load_model('chat')")
@@ -48,13 +49,13 @@ def template_pieces(
         pieces.append(before)
     return [*pieces, text]
 
-# %% ../nbs/12_dialog.ipynb #306f650e
+# %% ../nbs/12_dialog.ipynb #2f3d204c
 def conversation_parts(
     tokenizer,  # of a chat model
     messages: list[dict],  # keys role and content; an answer that was sampled also has its ids
     prompt: bool = False,  # open the assistant's turn at the end
 ) -> list[tuple[str, list[int]]]:  # whose tokens: a role, or 'template'; and the tokens
-    "A conversation as the model reads it, in parts. What a message says is text. Raises ValueError."
+    "A conversation as the model reads it. What a message says is text. Raises ValueError."
     pieces = template_pieces(tokenizer, [message['role'] for message in messages], prompt)
     fixed = [tokenizer(piece, add_special_tokens=False)['input_ids'] for piece in pieces]
     parts = [('template', fixed[0])]
@@ -236,17 +237,35 @@ class DialogPrompts(Dataset):
         tokens, mask = self.rows[i]
         return {'input_ids': tokens, 'attention_mask': mask}
 
-# %% ../nbs/12_dialog.ipynb #99286c32
-def words_reward(
-    reward_model: RewardModel,
-    tokenizer,  # the reward model's
-) -> Callable:  # responses, a list of B texts -> scores (B,)
+# %% ../nbs/12_dialog.ipynb #15908dcb
+class WordsReward:
     "A reward that reads the answer alone, as text, and no prompt: for `TextReward`."
+    def __init__(self,
+        reward_model: RewardModel,
+        tokenizer,  # the reward model's
+    ):
+        self.reward_model, self.tokenizer = reward_model, tokenizer
+
     @torch.no_grad()
-    def score(responses):
-        rows = ended_ids(tokenizer, [text.strip() for text in responses])
-        T = max(map(len, rows))
-        tokens, mask = map(torch.stack, zip(*[
-            pad_left(ids, T, tokenizer.pad_token_id) for ids in rows]))
-        return reward_model(tokens, mask)
-    return score
+    def __call__(self,
+        responses: list[str],  # B texts
+    ) -> torch.Tensor:  # (B,)
+        rows = ended_ids(self.tokenizer, [text.strip() for text in responses])
+        T, pad = max(map(len, rows)), self.tokenizer.pad_token_id
+        padded = [pad_left(ids, T, pad) for ids in rows]
+        tokens = torch.stack([ids for ids, _ in padded])
+        mask = torch.stack([real for _, real in padded])
+        return self.reward_model(tokens, mask)
+
+# %% ../nbs/12_dialog.ipynb #fa01f869
+@torch.no_grad()
+def scale_words(
+    reward: TextReward,  # of `words_reward`; its reward model's mean and deviation are set
+    reference: Agent,
+    prompts,  # batches of `DialogPrompts`
+    config: RLHFConfig,
+):
+    "Normalise the scores on the reference's answers to eight batches, as `scale_rewards` does."
+    rollouts = sample_responses(reference, islice(prompts, 8), config)
+    scores = torch.cat([reward_scores(reward, rollout) for rollout in rollouts])
+    normalize(reward.function.reward_model, scores)
