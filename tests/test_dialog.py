@@ -1,0 +1,205 @@
+"""Conversations as tokens, LoRA, and the loop on dialogs: with a tiny model, without a download."""
+import copy
+import random
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rlhf_nbdev.agent import Agent, TextReward, token_logprobs
+from rlhf_nbdev.dialog import (
+    DialogDemonstrations,
+    DialogPrompts,
+    add_lora,
+    conversation_ids,
+    conversation_parts,
+    film_questions,
+    merge_lora,
+    shared_copy,
+)
+from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.sft import sft_loss, train_sft
+from rlhf_nbdev.tools.models import load_model
+from rlhf_nbdev.train import ppo_updates, prompt_batches
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}")
+
+
+def tokenizer_with_turns():
+    _, tokenizer = load_model()
+    tokenizer.add_special_tokens({'additional_special_tokens': ['<|user|>', '<|assistant|>']})
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+    return tokenizer_with_turns()
+
+
+@pytest.fixture
+def model(tokenizer):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128)
+    model = LlamaForCausalLM(config).eval()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def message(role, content, **more):
+    return {'role': role, 'content': content} | more
+
+
+def random_conversation(seed):
+    rng = random.Random(seed)
+    words = ['film', ' good', '\n', '<|user|>', '<|endoftext|>', 'é', ' 🎬', '<|assistant|>', ' so']
+    messages = []
+    for turn in range(rng.randint(1, 4)):
+        for role in ('user', 'assistant'):
+            text = ''.join(rng.choice(words) for _ in range(rng.randint(1, 8)))
+            messages.append(message(role, text))
+    return messages
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_what_is_typed_is_text_and_comes_back_whole(seed, tokenizer):
+    messages = random_conversation(seed)
+    parts = conversation_parts(tokenizer, messages)
+    said = [(owner, ids) for owner, ids in parts if owner != 'template']
+    assert [owner for owner, _ in said] == [each['role'] for each in messages]
+    for (owner, ids), each in zip(said, messages):
+        if owner == 'assistant':
+            assert ids[-1] == tokenizer.eos_token_id
+            ids = ids[:-1]
+        special = set(tokenizer.all_special_ids)
+        assert not special & set(ids), 'a special token was typed'
+        assert tokenizer.decode(ids) == each['content']
+
+
+def test_turn_one_is_found_again_in_turn_two_with_the_ids_that_were_sampled(tokenizer):
+    one = [message('user', 'How was it?')]
+    prompt, _ = conversation_ids(tokenizer, one, prompt=True)
+    sampled = [7, 7, 300, 12]
+    two = [*one, message('assistant', 'whatever', ids=sampled), message('user', 'Really?')]
+    ids, owners = conversation_ids(tokenizer, two, prompt=True)
+    assert ids[:len(prompt) + 4] == prompt + sampled
+    assert owners[len(prompt):len(prompt) + 5] == ['assistant']*5
+
+
+def test_a_template_that_does_not_end_an_answer_with_eos_is_refused(tokenizer):
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    with pytest.raises(ValueError, match='never learn to stop'):
+        conversation_ids(other, [message('user', 'a'), message('assistant', 'b')])
+
+
+def test_a_template_that_leaves_a_message_out_is_refused(tokenizer):
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = "{{ messages[-1]['content'] }}"
+    with pytest.raises(ValueError, match='leaves out a message'):
+        conversation_ids(other, [message('system', 'a'), message('user', 'b')])
+
+
+def test_only_what_the_assistant_says_has_a_gradient(tokenizer, model):
+    data = DialogDemonstrations(tokenizer, [random_conversation(3)])
+    item = {name: x[None] for name, x in data[0].items()}
+    logits = model(input_ids=item['tokens'], attention_mask=item['mask']).logits.detach()
+    logits.requires_grad_()
+    sft_loss(logits, item['tokens'], item['response_mask']).backward()
+    touched = logits.grad[0, :-1].abs().sum(-1) > 0
+    assert torch.equal(touched, item['response_mask'][0, 1:].bool())
+
+
+def test_long_conversations_are_counted(tokenizer):
+    data = DialogDemonstrations(tokenizer, [random_conversation(seed) for seed in range(9)], 60)
+    assert len(data) + data.left_out['too long'] == 9
+    assert 0 < len(data) < 9
+
+
+def test_lora_of_random_weights_is_pefts(model):
+    from peft import LoraConfig, get_peft_model
+    ours, theirs = copy.deepcopy(model), copy.deepcopy(model)
+    names = {name.rsplit('.', 1)[1] for name, part in theirs.model.layers.named_modules()
+             if isinstance(part, torch.nn.Linear)}
+    theirs = get_peft_model(theirs, LoraConfig(
+        r=4, lora_alpha=12, target_modules=sorted(names), layers_to_transform=[1, 2],
+        layers_pattern='layers', lora_dropout=0.0))
+    adapters = add_lora(ours, rank=4, alpha=12.0, blocks=2)
+    weights = dict(theirs.named_parameters())
+    assert len(adapters) == sum('lora_' in name for name in weights)
+    with torch.no_grad():
+        for name, p in adapters.items():
+            p.normal_(std=0.1)
+            side = 'lora_A' if name.endswith('.down') else 'lora_B'
+            path = name.rsplit('.', 1)[0]
+            weights[f'base_model.model.{path}.{side}.default.weight'].copy_(p)
+        tokens = torch.randint(10, 300, (2, 9))
+        both = [each(input_ids=tokens).logits for each in (ours, theirs)]
+        plain = model(input_ids=tokens).logits
+    assert torch.allclose(both[0], both[1], atol=1e-5)
+    assert not torch.allclose(both[0], plain, atol=1e-2)
+
+
+def test_merged_is_unmerged_and_all_can_learn_again(model):
+    tokens, mask = torch.randint(10, 300, (2, 9)), torch.ones(2, 9).long()
+    adapters = add_lora(model, rank=4, blocks=2)
+    with torch.no_grad():
+        for p in adapters.values():
+            p.normal_(std=0.1)
+        unmerged = token_logprobs(model, tokens, mask, 4)
+        merge_lora(model)
+        assert torch.allclose(token_logprobs(model, tokens, mask, 4), unmerged, atol=1e-5)
+    assert not any('down' in name and 'linear' in name for name, _ in model.named_parameters())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize('blocks', [0, 4])
+def test_more_blocks_than_there_are_are_refused(blocks, model):
+    with pytest.raises(ValueError, match='model.layers'):
+        add_lora(model, blocks=blocks)
+
+
+def test_gpt2_is_refused():
+    with pytest.raises(ValueError, match='Llama kind'):
+        add_lora(load_model()[0])
+
+
+def test_the_loop_trains_lora_alone_and_the_reference_shares_the_rest(tokenizer, model):
+    def longer(responses):
+        return torch.tensor([float(len(text)) for text in responses])
+
+    config = RLHFConfig(batch_size=8, prompt_length=40, response_length=6, updates=2, epochs=1,
+                        learning_rate=1e-3)
+    adapters = add_lora(model, rank=4, blocks=2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    reference = shared_copy(model)
+    trainer = RLHFTrainer(Agent(model), reference, config)
+    prompts = DialogPrompts(tokenizer, film_questions(16), 40)
+    reward = TextReward(longer, tokenizer)
+    rows = list(ppo_updates(trainer, prompt_batches(prompts, config), reward))
+    assert len(rows) == 2 and abs(rows[0]['kl']) < 1e-3
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed and changed <= set(adapters)
+    for name, p in reference.named_parameters():
+        assert torch.equal(p, before[name]), f'{name} of the reference has moved'
+    own = {p.data_ptr() for p in model.parameters()}
+    assert sum(p.data_ptr() in own for p in reference.parameters()) == len(before) - len(adapters)
+
+
+def test_the_very_model_is_still_no_reference(model):
+    add_lora(model, rank=4, blocks=1)
+    with pytest.raises(ValueError, match='very model'):
+        RLHFTrainer(Agent(model), model, RLHFConfig())
+
+
+def test_demonstrations_are_learnt_through_lora(tokenizer, model):
+    dialogs = [[message('user', 'How was it?'), message('assistant', ' Good.')]]*16
+    data = DialogDemonstrations(tokenizer, dialogs, 32)
+    add_lora(model, rank=8, blocks=3)
+    history = train_sft(model, data, data, epochs=10, learning_rate=1e-2, checks=1)
+    assert history[-1]['held_out'] < history[0]['held_out'] - 0.2
