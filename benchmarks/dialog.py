@@ -37,6 +37,11 @@ CONFIG = RLHFConfig(
     learning_rate=3e-4, beta=0.08, bf16=True, updates=24)
 
 
+def save_adapters(adapters, path):
+    "What LoRA has learnt, in 16 bits."
+    save_file({name: p.detach().half().cpu() for name, p in adapters.items()}, path)
+
+
 def step_one(model, tokenizer, path):
     "LoRA learns demonstrations, and is merged."
     adapters = add_lora(model)
@@ -46,7 +51,7 @@ def step_one(model, tokenizer, path):
         started = time.perf_counter()
         history = train_sft(model, train, held_out, learning_rate=5e-4, checks=2)
         print(f'step one: {time.perf_counter() - started:.0f} s', history, flush=True)
-        save_file({name: p.detach().contiguous() for name, p in adapters.items()}, path)
+        save_adapters(adapters, path)
     load_tensors(path, adapters)
     merge_lora(model)
 
@@ -65,7 +70,7 @@ def step_three(model, tokenizer, reward, config, path, rows_path):
         print(json.dumps({name: round(float(row[name]), 3) for name in (
             'update', 'seconds', 'score', 'kl', 'response_tokens', 'ppo/clip_fraction')}),
             flush=True)
-    save_file({name: p.detach().contiguous() for name, p in adapters.items()}, path)
+    save_adapters(adapters, path)
 
 
 def main():
