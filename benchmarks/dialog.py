@@ -2,9 +2,11 @@
 
 python benchmarks/dialog.py FOLDER [--device cpu] [--threads 2] [--updates 24]
 
-FOLDER gets sft.safetensors and ppo.safetensors (what LoRA has learnt in steps one and three), and
-rows.jsonl (a row an update). What is there already is not made again."""
+FOLDER gets sft.safetensors and ppo.safetensors (what LoRA has learnt in steps one and three),
+rows.jsonl (a row an update) and answers.jsonl (what the models answer to held-out questions before,
+between and after, and what the judge says of it). What is there already is not made again."""
 import argparse
+import copy
 import json
 import time
 from pathlib import Path
@@ -13,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from rlhf_nbdev.agent import Agent, TextReward
+from rlhf_nbdev.agent import Agent, TextReward, rollout_texts
 from rlhf_nbdev.dialog import (
+    NEW_FILMS,
     DialogDemonstrations,
     DialogPrompts,
     WordsReward,
@@ -25,16 +28,18 @@ from rlhf_nbdev.dialog import (
     scale_words,
     shared_copy,
 )
+from rlhf_nbdev.evaluate import sequence_kl
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.run.inputs import packaged_judge
 from rlhf_nbdev.run.stages import first_two_steps
 from rlhf_nbdev.sft import load_sentences, train_sft
 from rlhf_nbdev.tools.files import append_json_line
-from rlhf_nbdev.tools.models import load_model, load_tensors
+from rlhf_nbdev.tools.models import autocast, load_model, load_tensors
 from rlhf_nbdev.train import ppo_updates
 
 CONFIG = RLHFConfig(
     batch_size=16, prompt_length=48, response_length=32, epochs=2, minibatches=2,
-    learning_rate=3e-4, beta=0.08, bf16=True, updates=24)
+    learning_rate=3e-4, beta=0.25, bf16=True, updates=24)
 
 
 def save_adapters(adapters, path):
@@ -73,6 +78,62 @@ def step_three(model, tokenizer, reward, config, path, rows_path):
     save_adapters(adapters, path)
 
 
+def held_out_questions():
+    "128 questions about new films; then 32 of askers who hated a film, and 32 who loved it."
+    asked = film_questions(128, seed=1, films=NEW_FILMS)
+    for feeling in ('hated', 'loved'):
+        for film in NEW_FILMS*4:
+            text = f'I {feeling} {film}. What did you think of it?'
+            asked.append([{'role': 'user', 'content': text}])
+    return asked
+
+
+def answer_all(name, model, reference, tokenizer, score_words, judge):
+    "A row for each held-out question."
+    prompts, agent = DialogPrompts(tokenizer, held_out_questions()), Agent(model)
+    torch.manual_seed(0)
+    for start in range(0, len(prompts), 64):
+        part = [prompts[i] for i in range(start, start + 64)]
+        batch = {key: torch.stack([row[key] for row in part]).to(model.device) for key in part[0]}
+        with torch.no_grad(), autocast(model.device):
+            rollout = agent.generate(**batch, response_length=CONFIG.response_length)
+            kl = sequence_kl(rollout, reference)
+        answers = rollout_texts(rollout, tokenizer)[1]
+        columns = (answers, judge.praise(answers), judge.fluency(answers), score_words(answers),
+                   kl, agent.ended(rollout))
+        for i, values in enumerate(zip(*columns)):
+            answer, praise, fluency, score, nats, ended = values
+            yield {'model': name, 'question': prompts.conversations[start + i][-1]['content'],
+                   'answer': answer, 'praise': round(float(praise), 4),
+                   'fluency': round(float(fluency), 4), 'score': round(float(score), 4),
+                   'kl': round(float(nats), 3), 'ended': bool(ended)}
+
+
+def with_adapters(model, path):
+    "A copy of a model, with what LoRA has learnt merged into it."
+    model = copy.deepcopy(model)
+    load_tensors(path, add_lora(model))
+    merge_lora(model)
+    return model
+
+
+def measure(folder, device, score_words):
+    "What the three models answer, and what is said of it; the scores are not normalised."
+    model, tokenizer = load_model('chat')
+    models = {'chat model': model.to(device)}
+    models['after step one'] = with_adapters(model, folder/'sft.safetensors')
+    models['after PPO'] = with_adapters(models['after step one'], folder/'ppo.safetensors')
+    path, judge = folder/'answers.jsonl', packaged_judge()
+    path.unlink(missing_ok=True)
+    for name, each in models.items():
+        rows = list(answer_all(
+            name, each, models['after step one'], tokenizer, score_words, judge))
+        for row in rows:
+            append_json_line(path, row)
+        gold = [row['praise']*row['fluency'] for row in rows[:128]]
+        print(name, 'gold', sum(gold)/128, 'KL', sum(row['kl'] for row in rows[:128])/128)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
@@ -96,6 +157,7 @@ def main():
             'beta': options.beta})
         step_three(model, tokenizer, reward, config, options.folder/'ppo.safetensors',
                    options.folder/'rows.jsonl')
+    measure(options.folder, options.device, reward.function)
 
 
 if __name__ == '__main__':

@@ -257,10 +257,10 @@ class WordsReward:
         mask = torch.stack([real for _, real in padded])
         return self.reward_model(tokens, mask)
 
-# %% ../nbs/12_dialog.ipynb #fa01f869
+# %% ../nbs/12_dialog.ipynb #c41e213c
 @torch.no_grad()
 def scale_words(
-    reward: TextReward,  # of `words_reward`; its reward model's mean and deviation are set
+    reward: TextReward,  # a `WordsReward`; its reward model's mean and deviation are set
     reference: Agent,
     prompts,  # batches of `DialogPrompts`
     config: RLHFConfig,

@@ -687,3 +687,419 @@ def my_keep_newest(messages, tokens_of, room):
             pass
         raise TooLong('the newest message does not fit')
     return head + own[users[low]:]
+
+# %% wrong ask_lora_rank: rank 418: this is about all of the layer, and half of it is
+# compared with the whole layer, not with half of it
+answer = (418, 882816)
+
+# %% wrong ask_lora_rank: rank 210: it is rounded up: this one is just over half
+# rounded up, so just above half
+answer = (210, 443520)
+
+# %% wrong ask_lora_rank: rank 767: only A is counted, and B is trained too
+# only the matrix A (in times r) counted
+answer = (767, 441792)
+
+# %% wrong ask_lora_rank: rank 287: only B is counted, and A is trained too
+# only the matrix B (r times out) counted
+answer = (287, 440832)
+
+# %% wrong ask_lora_rank: the rank is right, but 1,326,144 is not: the frozen layer
+# the right rank, but the frozen layer is counted as trained too
+answer = (209, 1326144)
+
+# %% wrong ask_lora_rank: the rank is right, but 442,368 is not: this is half of the
+# the right rank, but half of the layer given as the numbers
+answer = (209, 442368)
+
+# %% wrong ask_lora_rank: rank 288: only B is counted, and A is trained too
+# half of the smaller side taken as the rank
+answer = (288, 608256)
+
+# %% wrong ask_lora_rank: with rank 128 fewer than half are trained, but a larger
+# the largest power of two, since ranks are usually powers of two
+answer = (128, 270336)
+
+# %% wrong ask_lora_rank: rank 441,408 is more than the layer has rows: are `rank`
+# the two values in the wrong order
+answer = (441408, 209)
+
+# %% right ask_lora_rank
+# the largest of all ranks that pass a test, over a range
+fits = [r for r in range(1, 577) if 2 * r * (576 + 1536) < 576 * 1536]
+answer = (max(fits), max(fits) * (576 + 1536))
+
+# %% right ask_lora_rank
+# numpy whole numbers from counting an array
+import numpy as np
+sizes = np.arange(1, 577) * (576 + 1536)
+best = np.flatnonzero(sizes < 576 * 1536 / 2)[-1]
+answer = (best + 1, sizes[best])
+
+# %% right ask_lora_rank
+# parameters of real linear layers counted, rank by whole division
+from torch import nn
+layer = nn.Linear(576, 1536, bias=False)
+rank = (layer.weight.numel() // 2 - 1) // (layer.in_features + layer.out_features)
+down, up = nn.Linear(576, rank, bias=False), nn.Linear(rank, 1536, bias=False)
+answer = (rank, sum(p.numel() for m in (down, up) for p in m.parameters()))
+
+# %% right ask_lora_rank
+# a while loop with an exact fraction, a list instead of a tuple
+from fractions import Fraction
+rank = 0
+while Fraction((rank + 1) * (576 + 1536), 576 * 1536) < Fraction(1, 2):
+    rank += 1
+answer = (rank, rank * 576 + rank * 1536)
+
+# %% wrong check_turn_mask: EOS is left out, and the assistant has to say it: it ends
+# the EOS of the assistant is left out
+def my_turn_mask(ids, header, eos):
+    mask = torch.zeros(len(ids))
+    h = len(header)
+    for i in range(len(ids) - h + 1):
+        if ids[i:i + h] == header:
+            j = i + h
+            while j < len(ids) and ids[j] != eos:
+                mask[j] = 1
+                j += 1
+    return mask
+
+# %% wrong check_turn_mask: even one question and one answer come out
+# runs on to the next turn's first token, so what stands between EOS and it (the newline) counts too
+def my_turn_mask(ids, header, eos):
+    mask = [0] * len(ids)
+    h, on, i = len(header), False, 0
+    while i < len(ids):
+        if ids[i:i + h] == header:
+            on = True
+            i += h
+            continue
+        if i > 0 and ids[i] == header[0] and eos in ids[i - 2:i]:
+            on = False
+        mask[i] = int(on)
+        i += 1
+    return torch.tensor(mask)
+
+# %% wrong check_turn_mask: a header behind a false start is overlooked: where a token
+# header matched by a counter that is reset to 0 at a mismatch, without trying the same token again (a BOS 1 right before the header 1 520 9531 198)
+def my_turn_mask(ids, header, eos):
+    mask, matched, speaking = [], 0, False
+    for t in ids:
+        if speaking:
+            mask.append(1)
+            if t == eos:
+                speaking = False
+            continue
+        mask.append(0)
+        if t == header[matched]:
+            matched += 1
+            if matched == len(header):
+                speaking, matched = True, 0
+        else:
+            matched = 0
+    return torch.tensor(mask)
+
+# %% wrong check_turn_mask: a turn that is cut off, without EOS, is left out
+# a last turn without EOS is thrown away
+def my_turn_mask(ids, header, eos):
+    mask = torch.zeros(len(ids), dtype=torch.long)
+    h = len(header)
+    for i in range(len(ids) - h + 1):
+        if ids[i:i + h] == header:
+            try:
+                end = ids.index(eos, i + h)
+            except ValueError:
+                break
+            mask[i + h:end + 1] = 1
+    return mask
+
+# %% wrong check_turn_mask: only the first turn of the assistant is marked
+# only the first of the assistant's turns is found
+def my_turn_mask(ids, header, eos):
+    mask = torch.zeros(len(ids))
+    start = next((i + len(header) for i in range(len(ids)) if ids[i:i + len(header)] == header), None)
+    if start is None:
+        return mask
+    rest = ids[start:]
+    end = start + rest.index(eos) + 1 if eos in rest else len(ids)
+    mask[start:end] = 1
+    return mask
+
+# %% wrong check_turn_mask: the header is always [1, 520, 9531, 198], whatever was
+# the ids of our tokenizer stand in place of the arguments
+def my_turn_mask(ids, header, eos):
+    mask, on = [0] * len(ids), False
+    for i in range(len(ids)):
+        if on:
+            mask[i] = 1
+            if ids[i] == 2:
+                on = False
+        elif i >= 3 and ids[i - 3:i + 1] == [1, 520, 9531, 198]:
+            on = True
+    return torch.tensor(mask)
+
+# %% wrong check_turn_mask: ids are compared as text, in which 11 ends with a 1
+# searched as text, so that the header is also found inside longer numbers (21 520 9531 198)
+def my_turn_mask(ids, header, eos):
+    text = " ".join(map(str, ids))
+    key = " ".join(map(str, header))
+    mask = torch.zeros(len(ids))
+    at = text.find(key)
+    while at != -1:
+        i = text[:at].count(" ") + len(header)
+        while i < len(ids):
+            mask[i] = 1
+            if ids[i] == eos:
+                break
+            i += 1
+        at = text.find(key, at + 1)
+    return mask
+
+# %% wrong check_turn_mask: the header's tokens are found in any order. Besides, the
+# the search ends one place early, so a turn of one token at the end is missed
+def my_turn_mask(ids, header, eos):
+    mask = torch.zeros(len(ids))
+    h = len(header)
+    for i in range(len(ids) - h - 1):
+        if ids[i:i + h] == header:
+            for j in range(i + h, len(ids)):
+                mask[j] = 1
+                if ids[j] == eos:
+                    break
+    return mask
+
+# %% wrong check_turn_mask: tokens of the header are left out wherever they occur, and
+# every token that is in the header gets 0, also where the assistant says it
+def my_turn_mask(ids, header, eos):
+    mask = torch.zeros(len(ids))
+    on = False
+    for i, t in enumerate(ids):
+        if ids[i:i + len(header)] == header:
+            on = True
+        if on and t not in header:
+            mask[i] = 1
+        if t == eos:
+            on = False
+    return mask
+
+# %% right check_turn_mask
+# ids turned into characters, turns found by a regular expression, a list of ints
+import re
+def my_turn_mask(ids, header, eos):
+    text = "".join(map(chr, ids))
+    end = re.escape(chr(eos))
+    turn = re.compile(re.escape("".join(map(chr, header))) + f"([^{end}]*{end}?)")
+    mask = [0] * len(ids)
+    for found in turn.finditer(text):
+        for i in range(*found.span(1)):
+            mask[i] = 1
+    return mask
+
+# %% right check_turn_mask
+# numpy, for each token the last opening is compared with the last EOS before it
+import numpy as np
+def my_turn_mask(ids, header, eos):
+    ids, T, h = np.asarray(ids, dtype=np.int64), len(ids), len(header)
+    opened, closed = np.full(T + 1, -1), np.full(T + 1, -1)
+    for i in range(T):
+        if i + h <= T and np.array_equal(ids[i:i + h], header):
+            opened[i + h] = i + h
+        if ids[i] == eos:
+            closed[i + 1] = i + 1
+    opened, closed = np.maximum.accumulate(opened), np.maximum.accumulate(closed)
+    return ((opened >= 0) & (closed <= opened))[:T].astype(np.float64)
+
+# %% right check_turn_mask
+# the row is cut after each EOS, and in each piece the header is looked for; float64 tensor
+import torch
+def my_turn_mask(ids, header, eos):
+    pieces, piece = [], []
+    for t in ids:
+        piece.append(t)
+        if t == eos:
+            pieces.append(piece)
+            piece = []
+    pieces.append(piece)
+    mask = []
+    for piece in pieces:
+        starts = [i + len(header) for i in range(len(piece) - len(header) + 1)
+                  if piece[i:i + len(header)] == list(header)]
+        said = len(piece) - starts[0] if starts else 0
+        mask += [0.0] * (len(piece) - said) + [1.0] * said
+    return torch.tensor(mask, dtype=torch.float64)
+
+# %% right check_turn_mask
+# a generator that remembers the last few tokens in a deque, collected into a bool tensor
+from collections import deque
+import torch
+def my_turn_mask(ids, header, eos):
+    def marks():
+        seen, on = deque(maxlen=len(header)), False
+        for t in ids:
+            yield on
+            seen.append(t)
+            on = t != eos if on else list(seen) == list(header)
+    return torch.tensor(list(marks()), dtype=torch.bool)
+
+# %% wrong check_keep_newest: messages are counted one by one, and what the template adds
+# tokens counted message by message and summed, so that the template counts each time
+def my_keep_newest(messages, tokens_of, room):
+    system = messages[:1] if messages[0]["role"] == "system" else []
+    rest = messages[len(system):]
+    used = sum(tokens_of([m]) for m in system)
+    for i, m in enumerate(rest):
+        if m["role"] == "user" and used + sum(tokens_of([x]) for x in rest[i:]) <= room:
+            return system + rest[i:]
+    raise ValueError("no room for the last message")
+
+# %% wrong check_keep_newest: `messages` is changed in place, and whoever called still
+# only another name for the list, so the caller's messages are dropped
+def my_keep_newest(messages, tokens_of, room):
+    kept = messages
+    first = 1 if kept[0]["role"] == "system" else 0
+    while len(kept) > first + 1 and (kept[first]["role"] != "user" or tokens_of(kept) > room):
+        kept.pop(first)
+    if tokens_of(kept) > room:
+        raise ValueError("the last message does not fit")
+    return kept
+
+# %% wrong check_keep_newest: two messages are dropped at a time, and turns do not always
+# always drops a pair (user, assistant), so it fails where the turns do not alternate from the user's on
+def my_keep_newest(messages, tokens_of, room):
+    system = [m for m in messages[:1] if m["role"] == "system"]
+    rest = list(messages[len(system):])
+    while len(rest) > 2 and tokens_of(system + rest) > room:
+        rest = rest[2:]
+    if tokens_of(system + rest) > room:
+        raise ValueError("too long")
+    return system + rest
+
+# %% wrong check_keep_newest: where all fits nothing is looked at: an answer at the
+# returns at once if all fits, even where an assistant's message comes first
+def my_keep_newest(messages, tokens_of, room):
+    if tokens_of(messages) <= room:
+        return list(messages)
+    n = int(messages[0]["role"] == "system")
+    for k in range(n + 1, len(messages)):
+        kept = messages[:n] + messages[k:]
+        if messages[k]["role"] == "user" and tokens_of(kept) <= room:
+            return kept
+    raise ValueError("last message too long")
+
+# %% wrong check_keep_newest: answers at the beginning are dropped before the oldest
+# first goes on to the user's, then drops one by one for the room, so an assistant's message may be first again
+def my_keep_newest(messages, tokens_of, room):
+    rest = list(messages)
+    system = [rest.pop(0)] if rest[0]["role"] == "system" else []
+    while rest[0]["role"] != "user":
+        rest.pop(0)
+    while tokens_of(system + rest) > room:
+        if len(rest) == 1:
+            raise ValueError("does not fit")
+        rest.pop(0)
+    return system + rest
+
+# %% wrong check_keep_newest: a message that does not fit is skipped and older ones are
+# from the newest back, what is too long is skipped and older ones are still taken, so there are gaps
+def my_keep_newest(messages, tokens_of, room):
+    system = messages[:1] if messages[0]["role"] == "system" else []
+    rest = messages[len(system):]
+    kept = [rest[-1]]
+    if tokens_of(system + kept) > room:
+        raise ValueError("the last message does not fit")
+    for m in reversed(rest[:-1]):
+        if tokens_of(system + [m] + kept) <= room:
+            kept = [m] + kept
+    while kept[0]["role"] != "user":
+        kept = kept[1:]
+    return system + kept
+
+# %% wrong check_keep_newest: the first message is kept whatever its role, and only a
+# takes the first message for a system message without looking at its role
+def my_keep_newest(messages, tokens_of, room):
+    head, rest = [messages[0]], messages[1:]
+    while rest and (rest[0]["role"] != "user" or tokens_of(head + rest) > room):
+        rest = rest[1:]
+    if not rest:
+        raise ValueError("too long")
+    return head + rest
+
+# %% wrong check_keep_newest: the ValueError only comes where the newest message alone is
+# the last message is tested without the system message, so a result that is too long comes back instead of an error
+def my_keep_newest(messages, tokens_of, room):
+    if tokens_of(messages[-1:]) > room:
+        raise ValueError("last message does not fit")
+    n = 1 if messages[0]["role"] == "system" else 0
+    k = n
+    while k < len(messages) - 1 and (messages[k]["role"] != "user" or tokens_of(messages[:n] + messages[k:]) > room):
+        k += 1
+    return messages[:n] + messages[k:]
+
+# %% wrong check_keep_newest: what takes all of the room fits too: it may be equal
+# less than room instead of at most room, so a row that just fits loses a message
+def my_keep_newest(messages, tokens_of, room):
+    n = 1 if messages[0]["role"] == "system" else 0
+    for k in range(n, len(messages)):
+        kept = messages[:n] + messages[k:]
+        if messages[k]["role"] == "user" and tokens_of(kept) < room:
+            return kept
+    raise ValueError(f"more than {room} tokens")
+
+# %% right check_keep_newest
+# a generator of all candidates and next; gives copies of the messages
+import copy
+def my_keep_newest(messages, tokens_of, room):
+    n = int(messages[0]["role"] == "system")
+    candidates = (messages[:n] + messages[k:] for k in range(n, len(messages)) if messages[k]["role"] == "user")
+    kept = next((c for c in candidates if tokens_of(c) <= room), None)
+    if kept is None:
+        raise ValueError("the last message does not fit")
+    return copy.deepcopy(kept)
+
+# %% right check_keep_newest
+# recursion that drops the first message behind the system message
+def my_keep_newest(messages, tokens_of, room):
+    if messages[0]["role"] == "system":
+        system, rest = [messages[0]], messages[1:]
+    else:
+        system, rest = [], messages
+    def shrink(rest):
+        if rest[0]["role"] == "user" and tokens_of(system + rest) <= room:
+            return system + rest
+        if len(rest) == 1:
+            raise ValueError("no room")
+        return shrink(rest[1:])
+    return shrink(rest)
+
+# %% right check_keep_newest
+# grows from the newest backwards and remembers the last start at a user's message that fits
+def my_keep_newest(messages, tokens_of, room):
+    first = 1 if messages[0]["role"] == "system" else 0
+    best = None
+    for k in reversed(range(first, len(messages))):
+        if messages[k]["role"] != "user":
+            continue
+        kept = [*messages[:first], *messages[k:]]
+        if tokens_of(kept) > room:
+            break
+        best = kept
+    if best is None:
+        raise ValueError("the last message and the system message do not fit")
+    return best
+
+# %% right check_keep_newest
+# a deque; first drops for the room one by one, then goes on to the user's; own subclass of ValueError
+from collections import deque
+class NoRoom(ValueError):
+    pass
+def my_keep_newest(messages, tokens_of, room):
+    rest = deque(messages)
+    system = [rest.popleft()] if rest[0]["role"] == "system" else []
+    while len(rest) > 1 and tokens_of(system + list(rest)) > room:
+        rest.popleft()
+    if tokens_of(system + list(rest)) > room:
+        raise NoRoom(room)
+    while rest[0]["role"] != "user":
+        rest.popleft()
+    return system + list(rest)
