@@ -31,7 +31,7 @@ def environment(python, folder, packages):
     subprocess.run([python, '-m', 'venv', folder/'venv'], check=True)
     interpreter = folder/'venv'/'bin'/'python'
     [wheel] = wheels.glob('*.whl')
-    subprocess.run([interpreter, '-m', 'pip', 'install', '--quiet', *packages, wheel,
+    subprocess.run([interpreter, '-m', 'pip', 'install', '--quiet', *packages, f'{wheel}[chat]',
                     'ipykernel', 'nbclient'], check=True)
     return interpreter
 
@@ -67,7 +67,7 @@ def main():
     folder = options.folder.resolve()
     interpreter = environment(options.python, folder, options.packages)
     n_faults = 0
-    for notebook in sorted((TOP/'nbs').glob('0*.ipynb')):
+    for notebook in sorted((TOP/'nbs').glob('[0-9]*.ipynb')):
         started = time.perf_counter()
         faults = run_alone(interpreter, notebook, folder)
         n_faults += len(faults)

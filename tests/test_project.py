@@ -149,4 +149,7 @@ def test_a_notebook_alone_sets_itself_up(path):
         for name, module in modules.items():
             patch.setitem(sys.modules, name, module)
         exec(setup, {'get_ipython': lambda: shell, 'os': os})
-    assert calls == [('pip', 'install -q git+https://github.com/rlhf-nbdev/rlhf_nbdev'), 'panel']
+    package = 'git+https://github.com/rlhf-nbdev/rlhf_nbdev'
+    if path.stem in ('12_dialog', 'chat_model'):
+        package = f'"rlhf_nbdev[chat] @ {package}"'  # with what unpacks the chat model
+    assert calls == [('pip', f'install -q {package}'), 'panel']
