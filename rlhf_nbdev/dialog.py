@@ -62,6 +62,7 @@ def conversation_parts(
     for message, behind in zip(messages, fixed[1:]):
         said = message.get('ids') or encode(tokenizer, [message['content']])['input_ids'][0]
         if message['role'] == 'assistant':
+            said = [i for i in said if i != eos_of(tokenizer)]  # the template puts it behind
             if behind[:1] != [eos_of(tokenizer)]:
                 raise ValueError('the chat template does not end an answer with the EOS token '
                                  f'{tokenizer.eos_token!r}: the model would never learn to stop')
@@ -142,6 +143,8 @@ def add_lora(
     if layers is None or not 1 <= blocks <= len(layers):
         raise ValueError(f'{type(model).__name__} must have a list model.layers of {blocks} blocks '
                          'or more: this is written for models of the Llama kind')
+    if any(isinstance(part, LoRA) for part in model.modules()):
+        raise ValueError('there is LoRA in this model already: merge_lora comes first')
     model.requires_grad_(False)
     for block in layers[-blocks:]:
         for part in list(block.modules()):
@@ -163,11 +166,14 @@ def shared_copy(
 def merge_lora(
     model,  # of `add_lora`; is changed
 ):
-    "Add what LoRA has learnt to the weights, and take the thin layers away; all weights can learn."
+    """Add what LoRA has learnt to the weights, and take the thin layers away.
+
+    All weights can learn then. A reference that shares them stays as it is."""
     for part in list(model.modules()):
         for name, child in list(part.named_children()):
             if isinstance(child, LoRA):
-                child.linear.weight += child.scale*(child.up @ child.down)
+                learnt = child.scale*(child.up @ child.down)
+                child.linear.weight = nn.Parameter(child.linear.weight + learnt)
                 setattr(part, name, child.linear)
     model.requires_grad_(True)
 

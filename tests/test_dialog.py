@@ -158,6 +158,31 @@ def test_merged_is_unmerged_and_all_can_learn_again(model):
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_merging_leaves_a_reference_that_shares_weights_alone(model):
+    tokens = torch.randint(10, 300, (2, 9))
+    adapters = add_lora(model, rank=4, blocks=2)
+    reference = shared_copy(model)
+    with torch.no_grad():
+        before = reference(input_ids=tokens).logits
+        for p in adapters.values():
+            p.normal_(std=0.1)
+        merge_lora(model)
+        assert torch.equal(reference(input_ids=tokens).logits, before)
+
+
+def test_lora_is_not_put_beside_lora(model):
+    add_lora(model, rank=4, blocks=1)
+    with pytest.raises(ValueError, match='merge_lora comes first'):
+        add_lora(model, rank=4, blocks=2)
+
+
+def test_an_answer_whose_ids_end_with_eos_ends_once(tokenizer):
+    eos, asked = tokenizer.eos_token_id, message('user', 'a')
+    both = [conversation_ids(tokenizer, [asked, message('assistant', 'b', ids=ids)])
+            for ids in ([7, 8], [7, 8, eos])]
+    assert both[0] == both[1]
+
+
 @pytest.mark.parametrize('blocks', [0, 4])
 def test_more_blocks_than_there_are_are_refused(blocks, model):
     with pytest.raises(ValueError, match='model.layers'):
