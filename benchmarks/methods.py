@@ -152,7 +152,8 @@ def main():
         torch.save(shared_models(options.device), models)
         if options.seconds:
             seconds = seconds_of_updates(models, options.device)
-            options.out.write_text(json.dumps(seconds, indent=1) + '\n')
+            text = json.dumps(seconds, indent=1) + '\n'
+            options.out.write_text(text, encoding='utf-8')
             return
         spawn = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(options.workers, spawn) as pool:

@@ -7,7 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
-           'WordsReward', 'scale_words']
+           'WordsReward', 'scale_words', 'converse', 'one_rollout', 'as_rollout', 'reward_turns',
+           'advantages_across_turns', 'DialogTrainer']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
@@ -20,9 +21,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from .agent import Agent, TextReward, reward_scores
+from .advantage import compute_advantage_and_return, kl_k1, whiten
+from .agent import Agent, Rollout, TextReward, reward_scores
 from .dataset import pad_left
-from .ppo import RLHFConfig
+from .ppo import RLHFConfig, RLHFTrainer, mean_stats
 from .reward import RewardModel, ended_ids, normalize
 from .tools.tokens import encode, eos_of
 from .train import sample_responses
@@ -275,3 +277,117 @@ def scale_words(
     rollouts = sample_responses(reference, islice(prompts, 8), config)
     scores = torch.cat([reward_scores(reward, rollout) for rollout in rollouts])
     normalize(reward.function.reward_model, scores)
+
+# %% ../nbs/12_dialog.ipynb #2bcdcc13
+def converse(
+    agent: Agent,
+    tokenizer,  # of a chat model
+    openings: list[list[dict]],  # B conversations that wait for an answer
+    replies: list[str],  # what the user says after the first answer, the second …
+    response_length: int = 32,  # tokens of one answer at most
+    temperature: float = 0.7,
+) -> tuple[list[list[dict]], list[list[Rollout]]]:  # conversations; a rollout of each turn and row
+    "Let the agent answer, and a scripted user reply. Every turn is read from the beginning."
+    conversations = [list(messages) for messages in openings]
+    turns = []
+    for reply in [*replies, None]:
+        rows = [conversation_ids(tokenizer, each, prompt=True)[0] for each in conversations]
+        P = max(map(len, rows))
+        padded = [pad_left(ids, P, tokenizer.pad_token_id) for ids in rows]
+        tokens, mask = (torch.stack(each).to(agent.model.device) for each in zip(*padded))
+        rollout = agent.generate(tokens, mask, response_length, temperature)
+        turns.append([rollout[[i]] for i in range(len(rows))])
+        for i, messages in enumerate(conversations):
+            said = rollout.responses[i][rollout.response_mask[i].bool()].tolist()
+            text = tokenizer.decode(said, skip_special_tokens=True)
+            messages.append({'role': 'assistant', 'content': text, 'ids': said})
+            if reply is not None:
+                messages.append({'role': 'user', 'content': reply})
+    return conversations, list(zip(*turns))
+
+# %% ../nbs/12_dialog.ipynb #def8c296
+def one_rollout(
+    tokenizer,  # of a chat model
+    conversations: list[list[dict]],  # of `converse`
+    turns: list[list[Rollout]],  # of `converse`
+) -> Rollout:  # (B, P + R): R from the first answer to the last
+    "The turns of each conversation in one row; sampled tokens keep their log-probs and values."
+    prompts, rests = [], []
+    for messages, of_turn in zip(conversations, turns):
+        answers = [i for i, each in enumerate(messages) if each['role'] == 'assistant']
+        ids, _ = conversation_ids(tokenizer, messages)
+        starts = [len(conversation_ids(tokenizer, messages[:i], prompt=True)[0]) for i in answers]
+        P, end = starts[0], starts[-1] + int(of_turn[-1].response_mask.sum())
+        rest = torch.zeros(4, end - P)  # id, is it sampled, log-prob, value
+        rest[0] = torch.tensor(ids[P:end])
+        for start, turn in zip(starts, of_turn):
+            sampled = turn.response_mask[0].bool()
+            place = slice(start - P, start - P + int(sampled.sum()))
+            rest[1, place] = 1
+            rest[2, place] = turn.logprobs[0, sampled].cpu()
+            rest[3, place] = turn.values[0, sampled].cpu()
+        prompts.append(ids[:P])
+        rests.append(rest)
+    return as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
+
+# %% ../nbs/12_dialog.ipynb #698999f1
+def as_rollout(
+    prompts: list[list[int]],
+    rests: list[torch.Tensor],  # (4, R_i) each: ids, sampled or not, log-probs, values
+    pad: int,
+    temperature: float,
+) -> Rollout:
+    "Prompts padded on the left, the rest on the right."
+    P, R = max(map(len, prompts)), max(rest.shape[1] for rest in rests)
+    left = [pad_left(ids, P, pad) for ids in prompts]
+    rows = torch.stack([F.pad(rest, (0, R - rest.shape[1])) for rest in rests])  # (B, 4, R)
+    real = torch.stack([torch.arange(R) < rest.shape[1] for rest in rests])  # (B, R)
+    ids = rows[:, 0].long().masked_fill(~real, pad)
+    tokens = torch.cat([torch.stack([tokens for tokens, _ in left]), ids], 1)
+    mask = torch.cat([torch.stack([mask for _, mask in left]), real.long()], 1)
+    return Rollout(tokens, mask, rows[:, 1].long(), rows[:, 2], rows[:, 3], temperature)
+
+# %% ../nbs/12_dialog.ipynb #a3fc8719
+def reward_turns(
+    scores: torch.Tensor,  # (B, turns): of each answer
+    logprobs: torch.Tensor,  # (B, R)
+    ref_logprobs: torch.Tensor,  # (B, R)
+    mask: torch.Tensor,  # (B, R) with holes between the turns
+    beta: float,
+) -> torch.Tensor:  # (B, R), 0 where nothing was sampled
+    "`shape_rewards` with a score at the end of each turn."
+    is_last = (mask == 1) & (F.pad(mask[:, 1:], (0, 1)) == 0)
+    turn = (is_last.cumsum(1) - 1).clamp(min=0)  # of each last token: 0, 1 …
+    paid = scores.gather(1, turn)*is_last
+    return (paid - beta*kl_k1(logprobs, ref_logprobs)).masked_fill(mask == 0, 0)
+
+# %% ../nbs/12_dialog.ipynb #9d663c92
+def advantages_across_turns(
+    rewards: torch.Tensor,  # (B, R)
+    values: torch.Tensor,  # (B, R)
+    mask: torch.Tensor,  # (B, R) with holes between the turns
+    gamma: float = 1.0,
+    lam: float = 0.95,
+) -> tuple[torch.Tensor, torch.Tensor]:  # advantages, returns: (B, R), 0 where nothing was sampled
+    "`compute_advantage_and_return` over the sampled tokens of a row, as if there were no holes."
+    order = (mask == 0).long().argsort(dim=1, stable=True)  # sampled tokens first, in their order
+    back = order.argsort(1)
+    close = [x.gather(1, order) for x in (rewards, values, mask)]
+    advantages, returns = compute_advantage_and_return(*close, gamma, lam)
+    return advantages.gather(1, back), returns.gather(1, back)
+
+# %% ../nbs/12_dialog.ipynb #4cbc8d7d
+class DialogTrainer(RLHFTrainer):
+    "PPO over conversations of several turns."
+    def update(self,
+        rollout: Rollout,  # of `one_rollout`
+        rewards: torch.Tensor,  # (B, R) of `reward_turns`
+    ) -> dict:  # means over all minibatches of the scalars to watch
+        "As `RLHFTrainer.update`, with advantages that step over what the user says."
+        config, mask = self.config, rollout.response_mask
+        self.check_batch(rollout, rewards)
+        advantages, returns = advantages_across_turns(
+            rewards, rollout.values, mask, config.gamma, config.lam)
+        history = self.learn_epochs(rollout, whiten(advantages, mask), returns)
+        self.scheduler.step()
+        return mean_stats(history)

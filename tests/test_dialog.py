@@ -6,15 +6,21 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rlhf_nbdev.advantage import compute_advantage_and_return
 from rlhf_nbdev.agent import Agent, TextReward, token_logprobs
 from rlhf_nbdev.dialog import (
     DialogDemonstrations,
     DialogPrompts,
+    DialogTrainer,
     add_lora,
+    advantages_across_turns,
     conversation_ids,
     conversation_parts,
+    converse,
     film_questions,
     merge_lora,
+    one_rollout,
+    reward_turns,
     shared_copy,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
@@ -228,3 +234,102 @@ def test_demonstrations_are_learnt_through_lora(tokenizer, model):
     add_lora(model, rank=8, blocks=3)
     history = train_sft(model, data, data, epochs=10, learning_rate=1e-2, checks=1)
     assert history[-1]['held_out'] < history[0]['held_out'] - 0.2
+
+
+def three_turns(agent, tokenizer, n=4):
+    torch.manual_seed(3)
+    openings = [[message('user', 'word '*(i + 1))] for i in range(n)]
+    return converse(agent, tokenizer, openings, ['Why?', 'And then?'], response_length=5)
+
+
+def test_several_turns_are_scored_as_they_were_sampled(tokenizer, model):
+    agent = Agent(model)
+    torch.nn.init.normal_(agent.value_head.weight)
+    conversations, turns = three_turns(agent, tokenizer)
+    rollout = one_rollout(tokenizer, conversations, turns)
+    R = rollout.response_mask.shape[1]
+    with torch.no_grad():
+        logprobs, values, _ = agent(rollout.tokens, rollout.mask, R, rollout.temperature)
+    sampled = rollout.response_mask.bool()
+    assert torch.allclose(logprobs[sampled], rollout.logprobs[sampled], atol=1e-4)
+    assert torch.allclose(values[sampled], rollout.values[sampled], atol=1e-4)
+    n_sampled = [sum(int(turn.response_mask.sum()) for turn in row) for row in turns]
+    assert rollout.response_mask.sum(1).tolist() == n_sampled
+    for row, messages in zip(rollout.tokens, conversations):
+        said = [i for each in messages if each['role'] == 'assistant' for i in each['ids']]
+        kept = rollout.response_mask[conversations.index(messages)].bool()
+        assert row[-R:][kept].tolist() == said
+
+
+def test_a_word_of_the_user_has_no_gradient(tokenizer, model):
+    agent = Agent(model)
+    rollout = one_rollout(tokenizer, *three_turns(agent, tokenizer))
+    mask = rollout.response_mask
+    config = RLHFConfig(batch_size=4, updates=2, prompt_length=64, response_length=60)
+    trainer = DialogTrainer(agent, copy.deepcopy(model), config)
+    logprobs = rollout.logprobs.clone().requires_grad_()
+    values = rollout.values.clone().requires_grad_()
+    trainer.agent.forward = lambda *_: (logprobs, values, torch.zeros_like(logprobs))
+    loss, _ = trainer.compute_loss(rollout, torch.randn(mask.shape), torch.randn(mask.shape))
+    loss.backward()
+    for x in (logprobs, values):
+        assert torch.equal(x.grad != 0, mask.bool())
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_advantages_step_over_the_holes(seed):
+    torch.manual_seed(seed)
+    B, R = 3, 14
+    mask = (torch.rand(B, R) < 0.6).long()
+    mask[:, 0] = 1
+    rewards, values = torch.randn(2, B, R)
+    ours = advantages_across_turns(rewards, values, mask, 0.99, 0.9)
+    for row in range(B):
+        real = mask[row].bool()
+        alone = [x[row][real][None] for x in (rewards, values, mask)]
+        theirs = compute_advantage_and_return(*alone, 0.99, 0.9)
+        for x, y in zip(ours, theirs):
+            assert torch.allclose(x[row][real], y[0], atol=1e-6)
+            assert (x[row][~real] == 0).all()
+
+
+def test_each_turn_is_paid_at_its_last_token():
+    mask = torch.tensor([[1, 0, 1, 1, 0, 0], [1, 1, 0, 1, 1, 1]])
+    zeros = torch.zeros(2, 6)
+    rewards = reward_turns(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), zeros, zeros, mask, 0.1)
+    assert rewards.tolist() == [[1, 0, 0, 2, 0, 0], [0, 3, 0, 0, 0, 4]]
+
+
+def test_one_turn_is_the_old_trainer_to_the_bit(tokenizer, model):
+    config = RLHFConfig(batch_size=4, updates=2, prompt_length=64, response_length=8,
+                        learning_rate=1e-3)
+    ends = []
+    for kind in (RLHFTrainer, DialogTrainer):
+        trainer = kind(Agent(copy.deepcopy(model)), copy.deepcopy(model), config)
+        prompts = DialogPrompts(tokenizer, film_questions(8), 64)
+        batch = torch.utils.data.default_collate([prompts[i] for i in range(4)])
+        torch.manual_seed(0)
+        rollout = trainer.agent.generate(**batch, response_length=8)
+        rewards = torch.randn(rollout.response_mask.shape)*rollout.response_mask
+        trainer.update(rollout, rewards)
+        ends.append(trainer.agent.state_dict())
+    for name in ends[0]:
+        assert torch.equal(ends[0][name], ends[1][name]), name
+
+
+def test_several_turns_are_learnt_from(tokenizer, model):
+    agent = Agent(model)
+    rollout = one_rollout(tokenizer, *three_turns(agent, tokenizer))
+    config = RLHFConfig(batch_size=4, updates=2, prompt_length=64, response_length=60,
+                        learning_rate=1e-2, epochs=1, minibatches=1)
+    trainer = DialogTrainer(agent, copy.deepcopy(model), config)
+    mask = rollout.response_mask
+    zeros = torch.zeros_like(rollout.logprobs)
+    scores = torch.tensor([[2.0, 0, 0], [-2.0, 0, 0], [2.0, 0, 0], [-2.0, 0, 0]])
+    rewards = reward_turns(scores, zeros, zeros, mask, beta=0.0)
+    stats = trainer.update(rollout, rewards)
+    assert abs(stats['ppo/ratio'] - 1) < 1e-3, 'the first step is scored as it was sampled'
+    with torch.no_grad():
+        after, _, _ = agent(rollout.tokens, rollout.mask, mask.shape[1], rollout.temperature)
+    gain = ((after - rollout.logprobs)*mask).sum(1)
+    assert gain[0] > gain[1] and gain[2] > gain[3]

@@ -174,7 +174,7 @@ class Chat:
     def __init__(self,
         speakers: list[Speaker],
         system: str = '',  # an instruction; '': the template's own, if it has one
-        response_length: int = 64,
+        response_length: int = 32,
         temperature: float = 0.7,
     ):
         self.speakers = speakers
