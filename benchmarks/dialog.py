@@ -68,7 +68,8 @@ def step_three(model, tokenizer, reward, config, path, rows_path):
     prompts = DialogPrompts(tokenizer, film_questions(1000, seed=config.seed))
     order = torch.Generator().manual_seed(config.seed)
     loader = DataLoader(prompts, config.batch_size, shuffle=True, drop_last=True, generator=order)
-    scale_words(reward, trainer.agent, loader, config)
+    with trainer.autocast():
+        scale_words(reward, trainer.agent, loader, config)
     rows_path.unlink(missing_ok=True)
     for row in ppo_updates(trainer, loader, reward):
         append_json_line(rows_path, {name: round(float(x), 4) for name, x in row.items()})
