@@ -7,7 +7,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
-           'WordsReward', 'scale_words', 'converse', 'one_rollout', 'as_rollout', 'reward_turns',
+           'WordsReward', 'scale_words', 'scripted_conversations', 'one_rollout', 'as_rollout', 'reward_turns',
            'advantages_across_turns', 'DialogTrainer']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
@@ -279,7 +279,7 @@ def scale_words(
     normalize(reward.function.reward_model, scores)
 
 # %% ../nbs/12_dialog.ipynb #2bcdcc13
-def converse(
+def scripted_conversations(
     agent: Agent,
     tokenizer,  # of a chat model
     openings: list[list[dict]],  # B conversations that wait for an answer
@@ -308,8 +308,8 @@ def converse(
 # %% ../nbs/12_dialog.ipynb #def8c296
 def one_rollout(
     tokenizer,  # of a chat model
-    conversations: list[list[dict]],  # of `converse`
-    turns: list[list[Rollout]],  # of `converse`
+    conversations: list[list[dict]],  # of `scripted_conversations`
+    turns: list[list[Rollout]],  # of `scripted_conversations`
 ) -> Rollout:  # (B, P + R): R from the first answer to the last
     "The turns of each conversation in one row; sampled tokens keep their log-probs and values."
     prompts, rests = [], []

@@ -190,6 +190,7 @@ def test_a_terminal(folder, tmp_path):
 def test_ctrl_c_at_the_prompt_ends_the_conversation(folder):
     terminal = Terminal(folder, '--response_length', 4)
     terminal.wait_for('> ')
+    time.sleep(0.3)  # a signal between the prompt's print and the wait behind it is seen at a key
     terminal.type('\x03')
     terminal.wait_for('(goodbye)')
     assert terminal.result() == 0

@@ -16,11 +16,11 @@ from rlhf_nbdev.dialog import (
     advantages_across_turns,
     conversation_ids,
     conversation_parts,
-    converse,
     film_questions,
     merge_lora,
     one_rollout,
     reward_turns,
+    scripted_conversations,
     shared_copy,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
@@ -239,7 +239,8 @@ def test_demonstrations_are_learnt_through_lora(tokenizer, model):
 def three_turns(agent, tokenizer, n=4):
     torch.manual_seed(3)
     openings = [[message('user', 'word '*(i + 1))] for i in range(n)]
-    return converse(agent, tokenizer, openings, ['Why?', 'And then?'], response_length=5)
+    return scripted_conversations(
+        agent, tokenizer, openings, ['Why?', 'And then?'], response_length=5)
 
 
 def test_several_turns_are_scored_as_they_were_sampled(tokenizer, model):
