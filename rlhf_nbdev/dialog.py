@@ -14,6 +14,7 @@ __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_p
 import copy
 import math
 import random
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -125,8 +126,9 @@ class LoRA(nn.Module):
     ):
         super().__init__()
         self.linear = linear.requires_grad_(False)
-        self.down = nn.Parameter(torch.empty(rank, linear.in_features))  # A
-        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))  # B
+        device = linear.weight.device
+        self.down = nn.Parameter(torch.empty(rank, linear.in_features, device=device))  # A
+        self.up = nn.Parameter(torch.zeros(linear.out_features, rank, device=device))  # B
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
         self.scale = alpha/rank
 
@@ -261,8 +263,9 @@ class WordsReward:
         rows = ended_ids(self.tokenizer, [text.strip() for text in responses])
         T, pad = max(map(len, rows)), self.tokenizer.pad_token_id
         padded = [pad_left(ids, T, pad) for ids in rows]
-        tokens = torch.stack([ids for ids, _ in padded])
-        mask = torch.stack([real for _, real in padded])
+        device = self.reward_model.head.weight.device
+        tokens = torch.stack([ids for ids, _ in padded]).to(device)
+        mask = torch.stack([real for _, real in padded]).to(device)
         return self.reward_model(tokens, mask)
 
 # %% ../nbs/12_dialog.ipynb #c41e213c
@@ -328,7 +331,10 @@ def one_rollout(
             rest[3, place] = turn.values[0, sampled].cpu()
         prompts.append(ids[:P])
         rests.append(rest)
-    return as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
+    together = as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
+    tensors = {name: x for name, x in vars(together).items() if name != 'temperature'}
+    device = turns[0][0].tokens.device
+    return replace(together, **{name: x.to(device) for name, x in tensors.items()})
 
 # %% ../nbs/12_dialog.ipynb #698999f1
 def as_rollout(

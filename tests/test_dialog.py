@@ -176,6 +176,11 @@ def test_merging_leaves_a_reference_that_shares_weights_alone(model):
         assert torch.equal(reference(input_ids=tokens).logits, before)
 
 
+def test_lora_lies_where_the_model_lies(model):
+    adapters = add_lora(model.to('meta'), rank=4, blocks=2)  # a device that every machine has
+    assert {p.device.type for p in adapters.values()} == {'meta'}
+
+
 def test_lora_is_not_put_beside_lora(model):
     add_lora(model, rank=4, blocks=1)
     with pytest.raises(ValueError, match='merge_lora comes first'):
