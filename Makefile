@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings chat train test sweeps loggers learn check readme docs ablations parity floor newest alone wheel mutants bench pretrain clean
+.PHONY: help ratings chat train test sweeps loggers learn check readme docs ablations parity floor newest alone wheel mutants bench bench-wheels pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -97,6 +97,10 @@ bench: ratings ## TRL's PPO, RLOO, GRPO and DPO in turn with ours on the same wo
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) --device $(DEVICE) $(ARGS)
 	$(BIN)/python benchmarks/phases.py --device $(DEVICE)
 	$(BIN)/python benchmarks/generation.py --device $(DEVICE)
+
+bench-wheels: $(VENV)/ready ## fetch what bench.py needs beside PyTorch and transformers where there is no network; there: --wheels build/bench-wheels
+	$(BIN)/pip download --quiet --no-deps --dest build/bench-wheels trl==1.12.0
+	$(BIN)/pip download --quiet --no-deps --dest build/bench-wheels trl==1.16.0 datasets==5.2.0 dill==0.4.1 multiprocess==0.70.19
 
 pretrain: $(VENV)/ready ## train the embedded model again (hours on 2 cores); options in ARGS
 	$(BIN)/rlhf-pretrain $(ARGS)

@@ -7,6 +7,7 @@ DPO learns from pairs that were drawn before, and samples nothing. Each run is a
 rounds go A B C A B C …"""
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -116,7 +117,7 @@ def make_pairs(folder, device):
 
 
 def environment(name, python):
-    "TRL in an environment of its own."
+    "TRL in an environment of its own: what runs it, and no further place of packages."
     folder = HERE.parent/'build'/f'env-{name}'
     requirements = HERE/f'requirements-{name}.txt'
     if not (folder/'ready').exists():
@@ -124,7 +125,20 @@ def environment(name, python):
         pip = folder/'bin'/'pip'
         subprocess.run([pip, 'install', '--quiet', '-r', requirements], check=True)
         (folder/'ready').touch()
-    return folder/'bin'/'python'
+    return folder/'bin'/'python', ''
+
+
+def environment_of_wheels(name, wheels):
+    "The same without a network: TRL of `make bench-wheels`, and all else as it is here."
+    folder = HERE.parent/'build'/f'wheels-{name}'
+    requirements = (HERE/f'requirements-{name}.txt').read_text(encoding='utf-8').splitlines()
+    theirs = [line for line in requirements if line.startswith(('trl==', 'datasets=='))]
+    if not (folder/'ready').exists():
+        pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-index', '--no-deps']
+        subprocess.run([*pip, '--find-links', wheels, '--target', folder, *theirs, 'dill',
+                        'multiprocess'], check=True)
+        (folder/'ready').touch()
+    return sys.executable, str(folder)
 
 
 def is_offline(name):
@@ -139,8 +153,11 @@ def run_once(name, pythons, work, settings):
     script, changes, _ = CONTESTANTS[name]
     path = work/'result.safetensors'
     settings = json.dumps(WORK | changes | settings)
-    command = [pythons[script], HERE/f'{script}.py', work, path, settings]
-    done = subprocess.run(command, capture_output=True, encoding='utf-8')
+    python, packages = pythons[script]
+    command = [python, HERE/f'{script}.py', work, path, settings]
+    paths = [path for path in (packages, os.environ.get('PYTHONPATH')) if path]
+    env = os.environ | {'PYTHONPATH': os.pathsep.join(paths)}
+    done = subprocess.run(command, capture_output=True, encoding='utf-8', env=env)
     if done.returncode:
         sys.exit(f'{name} failed:\n{done.stderr[-3000:]}')
     with safe_open(path, 'pt') as file:
@@ -420,22 +437,28 @@ def parse_args():
     parser.add_argument('--only', nargs='*', default=list(CONTESTANTS),
                         help='contestants by name')
     parser.add_argument('--python', default=sys.executable, help="makes TRL's environments")
+    parser.add_argument('--wheels', type=Path, help='of `make bench-wheels`: TRL without a network')
     return parser.parse_args()
 
 
-def find_pythons(python, names):
-    "What runs the script of each contestant."
-    scripts = {CONTESTANTS[name][0] for name in names}
+def find_pythons(args):
+    "What runs the script of each contestant, and where it finds more packages."
+    scripts = {CONTESTANTS[name][0] for name in args.only}
     folders = {'trl_ppo': 'ppo', 'trl_rloo': 'rloo', 'trl_grpo': 'rloo', 'trl_dpo': 'rloo'}
-    theirs = {script: environment(folders[script], python) for script in scripts - {'ours'}}
-    return {'ours': sys.executable} | theirs
+    pythons = {'ours': (sys.executable, '')}
+    for script in sorted(scripts - {'ours'}):
+        if args.wheels:
+            pythons[script] = environment_of_wheels(folders[script], args.wheels)
+        else:
+            pythons[script] = environment(folders[script], args.python)
+    return pythons
 
 
 def main():
     args = parse_args()
     if args.device != 'cpu':
         WORK['attention'] = 'sdpa'
-    pythons = find_pythons(args.python, args.only)
+    pythons = find_pythons(args)
     measure = Measure(args, HERE.parent/'build'/'bench', pythons)
     for seed in range(args.rounds):
         measure.measure_round(seed)

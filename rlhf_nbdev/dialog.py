@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
            'WordsReward', 'scale_words', 'scripted_conversations', 'one_rollout', 'as_rollout', 'reward_turns',
-           'advantages_across_turns', 'DialogTrainer']
+           'advantages_across_turns', 'DialogTrainer', 'score_conversations', 'pay_last', 'dialog_updates']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
@@ -16,6 +16,7 @@ import math
 import random
 from dataclasses import replace
 from itertools import islice
+from typing import Iterator
 
 import torch
 import torch.nn as nn
@@ -23,12 +24,13 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from .advantage import compute_advantage_and_return, kl_k1, whiten
-from .agent import Agent, Rollout, TextReward, reward_scores
+from .agent import Agent, Rewards, Rollout, TextReward, reward_scores
 from .dataset import pad_left
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats
 from .reward import RewardModel, ended_ids, normalize
+from .tools.reading import score_responses
 from .tools.tokens import encode, eos_of
-from .train import sample_responses
+from .train import rollout_metrics, sample_responses
 
 # %% ../nbs/12_dialog.ipynb #34756d05
 def template_pieces(
@@ -397,3 +399,60 @@ class DialogTrainer(RLHFTrainer):
         history = self.learn_epochs(rollout, whiten(advantages, mask), returns)
         self.scheduler.step()
         return mean_stats(history)
+
+# %% ../nbs/12_dialog.ipynb #6f559749
+def score_conversations(
+    agent: Agent,
+    conversations: list[list[dict]],  # B of `scripted_conversations`
+    turns: list[list[Rollout]],  # of `scripted_conversations`
+    score_words: WordsReward,
+    missing_eos_penalty: float = 1.0,  # taken from the score of an answer that does not end
+) -> torch.Tensor:  # (B, turns)
+    "A score for each answer."
+    rows = []
+    for messages, of_turn in zip(conversations, turns):
+        answers = [each['content'] for each in messages if each['role'] == 'assistant']
+        ended = torch.cat([agent.ended(turn) for turn in of_turn])
+        scores = score_words(answers).to(ended.device)
+        rows.append(scores - missing_eos_penalty*~ended)
+    return torch.stack(rows)
+
+# %% ../nbs/12_dialog.ipynb #ca8f11d6
+def pay_last(
+    scores: torch.Tensor,  # (B, turns)
+) -> torch.Tensor:  # (B, turns)
+    "The last answer's score counts for the whole conversation, and no other."
+    paid = torch.zeros_like(scores)
+    paid[:, -1] = scores[:, -1]
+    return paid
+
+# %% ../nbs/12_dialog.ipynb #8e2421cf
+def dialog_updates(
+    trainer: DialogTrainer,
+    tokenizer,  # of the chat model
+    batches,  # lists of B conversations that wait for an answer
+    score_words: WordsReward,
+    replies: list[str],  # the scripted user's
+    pays_every_turn: bool = True,  # or the last turn alone
+) -> Iterator[dict]:  # one row of metrics for each update
+    "The loop of PPO over conversations with a scripted user."
+    config, agent = trainer.config, trainer.agent
+    for update, openings in enumerate(islice(batches, config.updates), 1):
+        with trainer.autocast():
+            conversations, turns = scripted_conversations(
+                agent, tokenizer, openings, replies, config.response_length, config.temperature)
+            rollout = one_rollout(tokenizer, conversations, turns)
+            ref_logprobs, _, _ = score_responses(
+                trainer.ref_model, rollout.tokens, rollout.mask, rollout.response_mask.shape[1],
+                rollout.temperature)
+        scores = score_conversations(
+            agent, conversations, turns, score_words, config.missing_eos_penalty)
+        paid = scores if pays_every_turn else pay_last(scores)
+        rewards = reward_turns(
+            paid, rollout.logprobs, ref_logprobs, rollout.response_mask, trainer.beta)
+        stats = trainer.update(rollout, rewards)
+        row = {'update': update, 'beta': trainer.beta}
+        row |= rollout_metrics(rollout, Rewards(scores.mean(1), ref_logprobs)) | stats
+        row |= {f'score_{turn}': x.item() for turn, x in enumerate(scores.mean(0), 1)}
+        trainer.adapt_beta(row['kl'])
+        yield row

@@ -16,10 +16,13 @@ from rlhf_nbdev.dialog import (
     advantages_across_turns,
     conversation_ids,
     conversation_parts,
+    dialog_updates,
     film_questions,
     merge_lora,
     one_rollout,
+    pay_last,
     reward_turns,
+    score_conversations,
     scripted_conversations,
     shared_copy,
 )
@@ -339,3 +342,44 @@ def test_several_turns_are_learnt_from(tokenizer, model):
         after, _, _ = agent(rollout.tokens, rollout.mask, mask.shape[1], rollout.temperature)
     gain = ((after - rollout.logprobs)*mask).sum(1)
     assert gain[0] > gain[1] and gain[2] > gain[3]
+
+
+def words_of_each(texts):
+    return torch.tensor([float(len(text.split())) for text in texts])
+
+
+def test_each_answer_is_scored_and_one_that_was_cut_off_loses_a_point(tokenizer, model):
+    agent = Agent(model)
+    conversations, turns = three_turns(agent, tokenizer)
+    with_penalty, without = (score_conversations(agent, conversations, turns, words_of_each, x)
+                             for x in (1.0, 0.0))
+    for row, (messages, of_turn) in enumerate(zip(conversations, turns)):
+        answers = [each for each in messages if each['role'] == 'assistant']
+        for turn, (answer, rollout) in enumerate(zip(answers, of_turn)):
+            assert without[row, turn] == len(answer['content'].split())
+            cut_off = tokenizer.eos_token_id not in answer['ids']
+            assert with_penalty[row, turn] == without[row, turn] - float(cut_off)
+
+
+def test_the_last_answer_is_paid_for_the_conversation():
+    assert pay_last(torch.tensor([[1.0, 2.0, 3.0]])).tolist() == [[0, 0, 3]]
+
+
+@pytest.mark.parametrize('pays_every_turn', [True, False])
+def test_the_loop_pays_each_answer_or_the_last(pays_every_turn, tokenizer, model):
+    config = RLHFConfig(batch_size=4, prompt_length=40, response_length=4, updates=2, epochs=1,
+                        minibatches=1, beta=0.0)
+    trainer = DialogTrainer(Agent(model), copy.deepcopy(model), config)
+    before = copy.deepcopy(model.state_dict())
+    learnt_from, update = [], trainer.update
+    trainer.update = lambda rollout, rewards: learnt_from.append(rewards) or update(rollout, rewards)
+    openings = [[message('user', 'How was it?')]]*4
+    rows = list(dialog_updates(
+        trainer, tokenizer, [openings]*9, words_of_each, ['Why?'], pays_every_turn))
+    assert [row['update'] for row in rows] == [1, 2]
+    assert abs(rows[0]['kl']) < 1e-3
+    for row, rewards in zip(rows, learnt_from):
+        paid = row['score_2'] + row['score_1']*pays_every_turn
+        assert rewards.sum(1).mean().item() == pytest.approx(paid, abs=1e-5)
+        assert row['score'] == pytest.approx((row['score_1'] + row['score_2'])/2, abs=1e-5)
+    assert any(not torch.equal(x, before[name]) for name, x in model.state_dict().items())
