@@ -50,12 +50,12 @@ def sample_texts(
     batches = DataLoader(Subset(prompts, rows), 128)
     return response_texts(sample_responses(agent, batches, config), prompts.tokenizer)
 
-# %% ../nbs/09_your_feedback.ipynb #61865b10
+# %% ../nbs/09_your_feedback.ipynb #af75be76
 def words_of(text: str) -> list[str]:
     "Its words in order, whatever the punctuation and the case."
     return re.findall(r'\w+', text.lower())
 
-# %% ../nbs/09_your_feedback.ipynb #af75be76
+
 def sample_pairs(
     agent: Agent,
     prompts: IMDBDataset,
@@ -81,10 +81,10 @@ def sample_pairs(
             pairs.append({'prompt': prompt, 'a': found[0], 'b': found[1]})
     return pairs
 
-# %% ../nbs/09_your_feedback.ipynb #deda07e0
+# %% ../nbs/09_your_feedback.ipynb #8252f4ba
 CHOICES = ('left', 'right', 'tie', 'skip')
 
-# %% ../nbs/09_your_feedback.ipynb #8252f4ba
+
 def is_label(
     record,  # what a line of a log holds, or None
 ) -> bool:
@@ -208,7 +208,7 @@ def as_text(
     css = f'font-size:17px;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;{style}'
     return f'<div style="{css}">{html.escape(printable(text))}</div>'
 
-# %% ../nbs/09_your_feedback.ipynb #9ddf0a34
+# %% ../nbs/09_your_feedback.ipynb #0520c516
 ACTIONS = {  # each begins with its key
     'left': '1 · left is better',
     'tie': '3 · no difference',
@@ -217,7 +217,7 @@ ACTIONS = {  # each begins with its key
     'undo': 'u · undo',
 }
 
-# %% ../nbs/09_your_feedback.ipynb #0520c516
+
 class Labeler:
     """A panel for a notebook: a prompt, two responses, buttons, keys, undo, progress.
 
@@ -332,7 +332,7 @@ def show_message(self: Labeler, message: str):
                      'the labels in them are lost.')
     self.message.value = as_text('\n'.join(lines), 'color:#b00020')
 
-# %% ../nbs/09_your_feedback.ipynb #cccbfa7d
+# %% ../nbs/09_your_feedback.ipynb #d00939e3
 @patch
 def act(self: Labeler, action: str):
     "One click or key: a choice or 'undo'."
@@ -355,7 +355,7 @@ def act(self: Labeler, action: str):
     if hasattr(self.typed, 'focus'):  # since ipywidgets 8: keys work after a click too
         self.typed.focus()
 
-# %% ../nbs/09_your_feedback.ipynb #d00939e3
+
 @patch
 def on_key(self: Labeler, change: dict):
     "Something was typed: its last character counts."
