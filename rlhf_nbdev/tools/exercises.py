@@ -27,8 +27,12 @@ from fastcore.basics import patch
 # %% ../../nbs/tools/exercises.ipynb #394c3fc8
 def as_plain(value):
     "Numbers as float64 tensors; arrays, iterators, models and tables item by item."
+    if isinstance(value, str):
+        return value
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().double()
+    if isinstance(value, (list, tuple)) and value and set(map(type, value)) <= {int, float, bool}:
+        return torch.tensor(value, dtype=torch.float64)  # plain numbers, all at once
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':  # numbers, all at once
         return torch.as_tensor(value, dtype=torch.float64)
     if isinstance(value, torch.nn.Module):
@@ -43,7 +47,7 @@ def as_plain(value):
         return {key: as_plain(item) for key, item in value.items()}
     if hasattr(value, 'tolist'):  # of NumPy or pandas
         return as_plain(value.tolist())
-    if isinstance(value, (Sequence, Iterator)) and not isinstance(value, (str, bytes)):
+    if isinstance(value, (Sequence, Iterator)) and not isinstance(value, bytes):
         return [as_plain(item) for item in value]
     return value
 
@@ -85,7 +89,7 @@ def own_luck():
     "Random numbers that begin anew here; those of the notebook go on as if nothing had been."
     numpy_state = np.random.get_state()
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # the CPU's; `torch.manual_seed` takes far longer
         np.random.seed(0)
         yield
     np.random.set_state(numpy_state)
