@@ -8,23 +8,41 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/dialog.html.md"""
 __all__ = ['LAYER', 'PER_RANK', 'WRONG_RANKS', 'ask_lora_rank', 'RIGHT_PARTS', 'FINDS', 'ENDS', 'BEGINS', 'CHOICES',
            'WHOLE_MASKS', 'ASSISTANT', 'USER', 'SYSTEM', 'TURN_CASES', 'check_turn_mask', 'RAISED', 'RIGHT_KEEP',
            'SYSTEMS', 'BEGINNINGS', 'COUNTS', 'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES',
-           'check_keep_newest', 'one_number', 'judge_rank', 'judge_lora_rank', 'plain_turn_mask', 'header_places',
-           'draw_turns', 'random_turns', 'end_of', 'turns_of', 'behind_part', 'counted_from_first', 'forgetful',
-           'with_gaps', 'in_any_order', 'fixed_header', 'not_the_first', 'found_in_text', 'last_eos', 'next_opening',
-           'next_header', 'is_closed', 'every_eos', 'one_earlier', 'without_header_tokens', 'every_second_turn',
-           'every_second_text', 'unlike_template', 'said_tokens', 'as_labels', 'times_ids', 'with_parts',
-           'turn_mistakes', 'row_of', 'Tokens', 'apart', 'plain_keep_newest', 'kept_or_raised', 'chat', 'random_chat',
-           'keep_by', 'refuse', 'one_by_one', 'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes',
-           'newest_dropped', 'two_at_a_time', 'drops_leading', 'without_one_answer', 'from_first_question',
-           'only_if_too_long', 'goes_on_dropping', 'no_beginning_after_drop', 'back_while_user_fits', 'changed_result',
-           'raises_if_too_long', 'rebuilt', 'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids']
+           'check_keep_newest', 'WIDTH', 'check_without_lora', 'one_number', 'judge_rank', 'judge_lora_rank',
+           'plain_turn_mask', 'header_places', 'draw_turns', 'random_turns', 'end_of', 'turns_of', 'behind_part',
+           'counted_from_first', 'forgetful', 'with_gaps', 'in_any_order', 'fixed_header', 'not_the_first',
+           'found_in_text', 'last_eos', 'next_opening', 'next_header', 'is_closed', 'every_eos', 'one_earlier',
+           'without_header_tokens', 'every_second_turn', 'every_second_text', 'unlike_template', 'said_tokens',
+           'as_labels', 'times_ids', 'with_parts', 'turn_mistakes', 'row_of', 'Tokens', 'apart', 'plain_keep_newest',
+           'kept_or_raised', 'chat', 'random_chat', 'keep_by', 'refuse', 'one_by_one', 'newest_user',
+           'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped', 'two_at_a_time',
+           'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long', 'goes_on_dropping',
+           'no_beginning_after_drop', 'back_while_user_fits', 'changed_result', 'raises_if_too_long', 'rebuilt',
+           'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids', 'LoRALike', 'Scaled', 'plain_without_lora',
+           'some_inputs', 'output_of', 'lora_layers', 'output_without', 'adds_something', 'fault_inside', 'Spy',
+           'ModelBefore', 'scale_fault', 'parameter_fault', 'backward_fault', 'module_fault', 'fault_afterwards',
+           'observed', 'one_run', 'with_and_without_gradients', 'texts_and_numbers', 'gives_nothing', 'raises',
+           'is_interrupted', 'with_loras', 'block', 'alone', 'used_twice', 'in_mixed_modes', 'random_tree']
 
 # %% ../../nbs/exercises/dialog.ipynb #d8e683b4
+import copy
 import random
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..tools.exercises import Check, Question, as_plain, as_tensor, in_words
+import torch
+import torch.nn as nn
+
+from rlhf_nbdev.tools.exercises import (
+    Check,
+    Question,
+    agree,
+    as_plain,
+    as_tensor,
+    error_in_words,
+    in_words,
+    own_luck,
+)
 
 # %% ../../nbs/exercises/dialog.ipynb #2a23fc9b
 LAYER = 576*1536  # numbers of the layer
@@ -865,4 +883,368 @@ check_keep_newest = Check(
     success='as much of the conversation as fits, from a question on, and the system message '
             'before it',
     draws=60,
+)
+
+# %% ../../nbs/exercises/dialog.ipynb #a360ca25
+WIDTH = 4
+
+
+class LoRALike(nn.Module):
+    "A frozen linear layer, and a thin one beside it that has learnt something."
+    def __init__(self, scale):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(2, WIDTH))
+        self.up = nn.Parameter(torch.randn(WIDTH, 2))
+        self.scale = scale
+
+    def forward(self, x):
+        return self.linear(x) + self.scale*(x @ self.down.T @ self.up.T)
+
+
+class Scaled(nn.Module):
+    "Has a scale, and is no LoRA."
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x):
+        return self.scale*x
+
+# %% ../../nbs/exercises/dialog.ipynb #f1c24d82
+def plain_without_lora(model, kind, function):
+    layers = [part for part in model.modules() if isinstance(part, kind)]
+    scales = [layer.scale for layer in layers]
+    try:
+        for layer in layers:
+            layer.scale = 0.0
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for layer, scale in zip(layers, scales):
+            layer.scale = scale
+
+# %% ../../nbs/exercises/dialog.ipynb #3e4d64e3
+def some_inputs():
+    return torch.linspace(-1, 1, 3*WIDTH).reshape(3, WIDTH)
+
+
+@torch.no_grad()
+def output_of(model):
+    return model(some_inputs())
+
+
+def lora_layers(model, kind):
+    "Name and layer, in the order in which `modules()` meets them."
+    return [(name, part) for name, part in model.named_modules() if isinstance(part, kind)]
+
+
+def output_without(model, kind):
+    "What a copy gives whose layers add nothing."
+    model = copy.deepcopy(model)
+    for _, layer in lora_layers(model, kind):
+        nn.init.zeros_(layer.up)
+    return output_of(model)
+
+
+@torch.no_grad()
+def adds_something(layer):
+    x = some_inputs()
+    return not torch.allclose(layer(x), layer.linear(x))
+
+# %% ../../nbs/exercises/dialog.ipynb #0608029f
+def fault_inside(model, kind, layers, before, off):
+    "What is wrong with the model while the function runs; None where LoRA is off."
+    output = output_of(model)
+    if torch.allclose(output, off, atol=1e-5):
+        return None
+    still_on = [name for name, layer in lora_layers(model, kind) if adds_something(layer)]
+    if not still_on and torch.allclose(output, before, atol=1e-5):
+        return 'the model gives what it gives with LoRA: what is merged is not switched off'
+    if not still_on:
+        return ('every LoRA is off, and still the model does not give what it gives without '
+                'them: something else is changed too')
+    if len(still_on) == len(layers) and layers[0][0] != '':
+        return ('no LoRA is off while `function` runs (the check\'s layers are of the class '
+                '`kind`, and not `LoRA`)')
+    if '' in still_on:
+        return 'LoRA is still on where the model itself is such a layer'
+    if all('.' in name for name in still_on):
+        return f'the layer `{still_on[0]}` is still on: LoRA also lies in modules of modules'
+    return f'{len(still_on)} of {len(layers)} layers are still on, `{still_on[0]}` for one'
+
+# %% ../../nbs/exercises/dialog.ipynb #a5cfac02
+class Spy:
+    "Stands in the place of a function, and looks at the model before it calls it."
+    def __init__(self, function, model, kind):
+        self.function, self.model, self.kind = function, model, kind
+        self.layers = lora_layers(model, kind)
+        self.before, self.off = output_of(model), output_without(model, kind)
+        self.bystander = LoRALike(1.0)  # of no model: it stays on
+        self.calls, self.fault, self.gave, self.error = 0, None, None, None
+
+    def fault_of(self, arguments):
+        if len(arguments) != 1 or not isinstance(arguments[0], nn.Module):
+            return f'`function` is called with {in_words(list(arguments))}, and it takes the model'
+        if arguments[0] is not self.model:
+            return '`function` is handed another module than the model itself: a copy, or a layer'
+        try:
+            is_recorded = self.model(some_inputs()).requires_grad
+            inside = fault_inside(self.model, self.kind, self.layers, self.before, self.off)
+        except Exception as error:
+            return f'the model cannot run any more: it ends in {type(error).__name__}: {error}'
+        if inside is None and not adds_something(self.bystander):
+            return 'the class itself is changed: LoRA of other models is off too'
+        if inside is None and is_recorded:
+            return 'LoRA is off, but gradients are recorded while `function` runs'
+        return inside
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        self.fault = self.fault or self.fault_of(arguments)
+        try:
+            self.gave = self.function(self.model)
+        except BaseException as error:
+            self.error = error
+            raise
+        return self.gave
+
+# %% ../../nbs/exercises/dialog.ipynb #49109746
+class ModelBefore:
+    "What a model was like."
+    def __init__(self, model, kind):
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        self.is_training = {name: part.training for name, part in self.modules.items()}
+        self.layers = lora_layers(model, kind)
+        self.scales = [layer.scale for _, layer in self.layers]
+        self.output = output_of(model)
+        self.class_forward = kind.forward
+        self.params = dict(model.named_parameters())
+        self.trained = [p for p in self.params.values() if p.requires_grad]
+        for p in self.trained:
+            p.grad = torch.ones_like(p)
+        self.numbers = {name: p.detach().clone() for name, p in self.params.items()}
+        self.has_gradient = {name: p.requires_grad for name, p in self.params.items()}
+        self.loss = model(some_inputs()).square().sum()
+        self.slopes = self.backward(keep=True)
+
+    def backward(self, keep=False):
+        "Gradients of the loss that waits."
+        if not self.trained:
+            return []
+        return torch.autograd.grad(self.loss, self.trained, retain_graph=keep)
+
+# %% ../../nbs/exercises/dialog.ipynb #53342182
+def scale_fault(names, scales, now):
+    "What is wrong with the scales afterwards, in words."
+    if now == scales:
+        return None
+    if None in now:
+        return f'the layer `{names[now.index(None)]}` has no scale any more'
+    if not any(now):
+        return 'LoRA stays off: the scale is not put back'
+    if len(set(scales)) > 1 and len(set(now)) == 1 and now[0] in scales:
+        return f'every layer comes back with the scale of one, {now[0]:g}: each has its own'
+    if sorted(now) == sorted(scales):
+        return 'the layers come back with each other\'s scales'
+    if all(scale == 1 for scale in now):
+        return 'every scale comes back as 1: put back what it was'
+    wrong = [i for i in range(len(now)) if now[i] != scales[i]]
+    i = wrong[0]
+    if now[i] == 0:
+        return f'the layer `{names[i]}` stays off'
+    return f'the scale of `{names[i]}` was {scales[i]} and is {now[i]} afterwards'
+
+# %% ../../nbs/exercises/dialog.ipynb #a7b33a61
+def parameter_fault(model, before):
+    "What is wrong with the parameters afterwards; None where they are as before."
+    now = dict(model.named_parameters())
+    for name, p in before.params.items():
+        if now.get(name) is not p:
+            return f'`{name}` is another tensor afterwards, and the optimizer has the old one'
+        if not torch.equal(p, before.numbers[name]):
+            return f'the numbers of `{name}` are not what they were'
+        if p.requires_grad != before.has_gradient[name]:
+            learns = 'learns' if p.requires_grad else 'does not learn'
+            return f'`{name}` {learns} afterwards, and it was the other way round'
+        if p.requires_grad and (p.grad is None or not torch.equal(p.grad, torch.ones_like(p))):
+            return f'the gradient that `{name}` had is gone or changed'
+    return None
+
+# %% ../../nbs/exercises/dialog.ipynb #af833f2d
+def backward_fault(before):
+    "What becomes of a backward pass that was recorded before."
+    try:
+        slopes = before.backward()
+    except RuntimeError:
+        return ('a backward pass through what was computed before fails: a parameter was changed '
+                'in place, though its numbers are back')
+    if not all(map(torch.equal, slopes, before.slopes)):
+        return 'a backward pass through what was computed before gives other gradients'
+    return None
+
+
+def module_fault(model, before):
+    "What is wrong with the modules afterwards; None where they are as before."
+    now = dict(model.named_modules(remove_duplicate=False))
+    for name, part in before.modules.items():
+        if now.get(name) is not part:
+            return f'another module stands in the place of `{name}`: LoRA is gone from there'
+        if part.training != before.is_training[name]:
+            return 'the model is in another mode afterwards, by `train()` or `eval()`'
+    return None
+
+# %% ../../nbs/exercises/dialog.ipynb #9b60ce4f
+def fault_afterwards(model, kind, before, has_gradients):
+    "What an answer has left changed; None where all is as before."
+    if torch.is_grad_enabled() != has_gradients:
+        state = 'off' if has_gradients else 'on'
+        return f'gradients are switched {state} for whatever comes afterwards'
+    if kind.forward is not before.class_forward:
+        return 'the class itself is changed for good, and so are the layers of all other models'
+    fault = module_fault(model, before) or parameter_fault(model, before)
+    if fault:
+        return fault
+    names = [name for name, _ in before.layers]
+    fault = scale_fault(names, before.scales, [
+        getattr(layer, 'scale', None) for _, layer in before.layers])
+    if fault:
+        return fault
+    if not torch.equal(output_of(model), before.output):
+        return ('the scales are as before, and still the model gives something else than before, '
+                'as where a hook or another `forward` is left behind')
+    return backward_fault(before)
+
+# %% ../../nbs/exercises/dialog.ipynb #b6b04707
+def observed(answer, spy, has_gradients):
+    "What the answer gives, what is wrong with the model afterwards, and whether its error came."
+    with torch.enable_grad():
+        before = ModelBefore(spy.model, spy.kind)
+    with torch.set_grad_enabled(has_gradients):
+        result, raised = None, None
+        try:
+            result = answer(spy.model, spy.kind, spy)
+        except BaseException as error:
+            raised = error
+        afterwards = fault_afterwards(spy.model, spy.kind, before, has_gradients)
+    spy.kind.forward = before.class_forward
+    return result, raised, afterwards
+
+# %% ../../nbs/exercises/dialog.ipynb #50bd9de0
+def one_run(answer, model, kind, function, has_gradients):
+    "What comes back, or what is wrong."
+    spy = Spy(function, copy.deepcopy(model), kind)
+    result, raised, afterwards = observed(answer, spy, has_gradients)
+    if spy.fault:
+        return spy.fault
+    if raised is not None and raised is not spy.error:
+        if not isinstance(raised, Exception):
+            raise raised  # somebody has stopped the check
+        return error_in_words(raised)
+    if spy.calls != 1:
+        times = f'{spy.calls} times' if spy.calls else 'never'
+        return f'`function` is called {times}, and once is asked for'
+    if spy.error is not None and raised is None:
+        return 'the error of `function` does not reach whoever called'
+    if afterwards:
+        if spy.error is None:
+            return afterwards
+        return f'where `function` ends in {type(spy.error).__name__}, {afterwards}'
+    if not agree(as_plain(result), as_plain(spy.gave)):
+        return 'what comes back is not what `function` has given'
+    return result
+
+
+def with_and_without_gradients(answer, model, kind, function):
+    first = one_run(answer, model, kind, function, has_gradients=True)
+    if isinstance(first, str):
+        return first
+    second = one_run(answer, model, kind, function, has_gradients=False)
+    return second if isinstance(second, str) else first
+
+# %% ../../nbs/exercises/dialog.ipynb #f0ed8133
+def texts_and_numbers(model):
+    return {'text': 'Funny.', 'numbers': [model(some_inputs())]}
+
+
+def gives_nothing(model):
+    return None
+
+
+def raises(model):
+    model(some_inputs())
+    raise ValueError('no room')
+
+
+def is_interrupted(model):
+    raise KeyboardInterrupt
+
+
+def with_loras(*parts, function=output_of):
+    "The arguments: a model of numbers, which become LoRA of that scale, and of modules."
+    layers = [LoRALike(part) if isinstance(part, float) else part for part in parts]
+    return nn.Sequential(*layers), LoRALike, function
+
+# %% ../../nbs/exercises/dialog.ipynb #bf3e42c9
+def block(*scales):
+    return with_loras(*scales)[0]
+
+
+def alone():
+    "The model is a LoRA layer itself."
+    return with_loras(1.5)[0][0], LoRALike, output_of
+
+
+def used_twice():
+    "One layer under two names, and another one."
+    model, kind, function = with_loras(2.5, nn.Tanh(), 0.5)
+    model.append(model[0])
+    return model, kind, function
+
+
+def in_mixed_modes():
+    model, kind, function = with_loras(1.5, nn.Tanh(), 3.0)
+    model.train()[2].eval()
+    return model, kind, function
+
+
+def random_tree(seed):
+    "One to four blocks of up to three layers, with scales of their own."
+    numbers, blocks = random.Random(seed), []
+    with own_luck():
+        torch.manual_seed(seed)
+        for _ in range(numbers.randrange(1, 5)):
+            scales = [numbers.uniform(0.1, 3) for _ in range(numbers.randrange(4))]
+            blocks += [block(*scales, nn.Tanh()), numbers.uniform(0.1, 3)]
+        return with_loras(*blocks)
+
+# %% ../../nbs/exercises/dialog.ipynb #836c4081
+with own_luck():
+    LORA_CASES = {
+        'one LoRA layer': with_loras(1.5, nn.Tanh()),
+        'two layers with scales of their own': with_loras(1.5, nn.Tanh(), 0.5),
+        'three layers of which two have the same scale': with_loras(0.5, 1.5, nn.Tanh(), 0.5),
+        'a plain linear layer stands beside': with_loras(nn.Linear(WIDTH, WIDTH), 1.5, 3.0),
+        'layers in blocks, and one in none':
+            with_loras(1.5, block(3.0, nn.Tanh()), block(block(0.5), nn.Tanh())),
+        'the model itself is a LoRA layer': alone(),
+        'a layer that the model has twice': used_twice(),
+        'another module has a `scale` too': with_loras(1.5, Scaled(3.0), 0.5),
+        'a model without LoRA': with_loras(nn.Linear(WIDTH, WIDTH), nn.Tanh()),
+        'one part is in training mode and another is not': in_mixed_modes(),
+        '`function` gives a dict': with_loras(1.5, function=texts_and_numbers),
+        '`function` gives None': with_loras(1.5, function=gives_nothing),
+        '`function` raises an error': with_loras(1.5, nn.Tanh(), 0.5, function=raises),
+        '`function` is interrupted (`except Exception` does not catch that)':
+            with_loras(1.5, nn.Tanh(), 0.5, function=is_interrupted),
+        'a larger model': random_tree,
+    }
+
+# %% ../../nbs/exercises/dialog.ipynb #288a1b07
+check_without_lora = Check(
+    plain_without_lora,
+    cases=LORA_CASES,
+    use=with_and_without_gradients,
+    success='switched off, the policy is its own reference; nothing is copied, nothing learns '
+            'from it, and afterwards all is as before, even where it ends in an error',
 )
