@@ -71,7 +71,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.trunk = copy.deepcopy(trunk_of(model))
         self.trunk.requires_grad_(True)  # trainable, though copied from a frozen reference
-        reading_way(self.trunk, min(8, context_length(self.trunk) or 8))  # or refuses it
+        reading_way(self.trunk, min(8, context_length(self.trunk) or 8))  # raises if unreadable
         width = state_width(self.trunk)  # D
         self.head = nn.Linear(width, 1, device=model.device)
         # as in Ziegler et al.'s code (Huang et al. 2024)
@@ -260,7 +260,8 @@ def rated_batch_loss(
 
     A majority: most pairs of raters prefer the same text. Undecided pairs are left out."""
     device = reward_model.head.weight.device
-    tokens, mask = batch['tokens'].to(device), batch['mask'].to(device)  # (K, T) each
+    tokens = batch['tokens'].to(device)  # (K, T)
+    mask = batch['mask'].to(device)  # (K, T)
     scores = reward_model(tokens, mask)  # (K,)
     shares = preference_shares(batch['ratings'].to(device))  # (K, K)
     gaps = scores[:, None] - scores  # (K, K)
@@ -339,7 +340,8 @@ def score_all(
     scores = []
     with autocast(device):
         for batch in DataLoader(data, batch_size):
-            tokens, mask = batch['tokens'].to(device), batch['mask'].to(device)
+            tokens = batch['tokens'].to(device)
+            mask = batch['mask'].to(device)
             scores.append(reward_model(tokens, mask).cpu())
         return torch.cat(scores)
 
@@ -351,7 +353,8 @@ def pairwise_accuracy(
 ) -> float:
     "The share of all pairs that are ranked the right way round; an undecided one counts half."
     i, j = torch.triu_indices(len(wanted), len(wanted), 1)
-    gap, truth = predicted[i] - predicted[j], wanted[i] - wanted[j]
+    gap = predicted[i] - predicted[j]
+    truth = wanted[i] - wanted[j]
     counted = (truth != 0) & (truth.abs() >= least)
     agreement = (gap*truth).sign()[counted]  # 1, 0 or −1
     return (agreement.float().mean().item() + 1)/2
