@@ -229,19 +229,20 @@ def make_widgets(self: ChatPanel):
     self.better = []
     for i in range(len(self.chat.speakers)):
         self.better.append(self.make_button('this one is better', lambda i=i: self.choose(i), wide))
-    self.typed = widgets.Text(placeholder='say something, and press Enter',
-                              layout={'flex': '4 1 0%', 'height': '34px'})
-    self.typed.on_msg(self.on_enter)
+    self.typed = widgets.Textarea(placeholder='say something, and press Enter', rows=1,
+                                  layout={'flex': '4 1 0%', 'height': '38px'},
+                                  style={'font_size': '15px'})
+    self.typed.observe(self.on_typed, 'value')
     self.tools = [
         self.make_button('Send', self.send, wide),
         self.make_button('Undo', self.undo, wide),
         self.make_button('New conversation', self.begin_anew, wide | {'flex': '1.6 1 0%'}),
     ]
-    rows = [[self.past], [self.latest], self.better, [self.typed, *self.tools], [self.message],
-            [widgets.HTML(colour_legend())]]
+    rows = [self.past, self.latest, widgets.HBox(self.better),
+            widgets.HBox([self.typed, *self.tools]), self.message, widgets.HTML(colour_legend())]
     if len(self.better) == 1:
-        rows.remove(self.better)  # nothing to choose from
-    self.panel = widgets.VBox([widgets.HBox(row) for row in rows])
+        del rows[2]  # there is nothing to choose from
+    self.panel = widgets.VBox(rows)
 
 # %% ../../nbs/run/chat_panel.ipynb #6185d1b2
 @patch
@@ -253,9 +254,10 @@ def make_button(self: ChatPanel, text: str, action: Callable, layout: dict):
 
 
 @patch
-def on_enter(self: ChatPanel, widget, content: dict, buffers):
-    "The page tells of Enter in the field."
-    if content.get('event') == 'submit':
+def on_typed(self: ChatPanel, change: dict):
+    "A new line at the end of what was typed is Enter."
+    if change['new'].endswith('\n'):
+        self.typed.value = change['new'].strip()
         self.act(self.send)
 
 # %% ../../nbs/run/chat_panel.ipynb #d16d64a3
@@ -378,7 +380,7 @@ def choose(self: ChatPanel, i: int) -> str:
     if last is None or self.why_no_choice(last):
         return ''
     if last.chosen is not None:
-        return 'Not counted: a pair is compared once.'
+        return f'This pair has been compared, and stands in {self.path} once.'
     if time.monotonic() - self.read_from < self.min_seconds:
         return 'Not counted: it came before the replies could be read.'
     turns = self.chat.speakers[i].turns[last.left_out[i]:-1]
