@@ -198,7 +198,8 @@ class ChatPanel:
         min_seconds: float = 0.7,  # a choice that comes sooner after the replies is not counted
         **options,  # of `Chat`: system, response_length, temperature
     ):
-        if len({speaker.name for speaker in speakers}) != len(speakers) or len(speakers) > 2:
+        names = {speaker.name for speaker in speakers}
+        if not 1 <= len(names) == len(speakers) <= 2:
             raise ValueError('the panel takes one model, or two with different names')
         for speaker in speakers:
             check_template(speaker.name, speaker.tokenizer, options.get('system', ''))
@@ -287,8 +288,10 @@ def show(self: ChatPanel, message: str = ''):
     for each in self.exchanges:
         cards = list(zip(names, each.bodies, self.notes(each)))
         drawn.append(exchange_html(each.question['content'], cards))
-    self.past.value, self.latest.value = ''.join(drawn[:-1]), ''.join(drawn[-1:])
-    last = self.exchanges[-1] if drawn else None
+    if not drawn:  # only the names
+        drawn = [exchange_html('', [(name, '', '') for name in names])]
+    self.past.value, self.latest.value = ''.join(drawn[:-1]), drawn[-1]
+    last = self.exchanges[-1] if self.exchanges else None
     reason = self.why_no_choice(last) if last and len(names) == 2 else ''
     for button in self.better:
         button.disabled = last is None or last.chosen is not None or bool(reason)
@@ -321,7 +324,8 @@ def send(self: ChatPanel) -> str:
     asked = self.chat.prompts(text)  # or there is no room for it
     for widget in (self.typed, *self.tools, *self.better):
         widget.disabled = True
-    self.past.value += self.latest.value
+    if self.exchanges:
+        self.past.value += self.latest.value
     with saying_what_takes_less('the conversation', 'begin anew, or lower response_length'):
         exchange = self.replies_to(text, asked)
     notes = []
