@@ -247,11 +247,11 @@ def test_what_fails_is_one_line_and_nothing_is_lost(new_panel, monkeypatch, erro
 
 
 def test_a_message_without_room_and_a_full_context(new_panel):
-    panel = new_panel(response_length=60)
+    panel = new_panel()
     say(panel, 'long '*400)
     assert 'fewer words, or lower response_length' in panel.message.value
     assert panel.typed.value.startswith('long long') and not panel.exchanges
-    for n in range(5):
+    for n in range(9):
         say(panel, 'a film with a dog '*5)
         if 'is full' in panel.message.value:
             break
@@ -406,30 +406,36 @@ class Page:
         self.page.reload()
 
 
-def test_in_a_browser(jupyter_lab):
+@pytest.fixture
+def in_lab(jupyter_lab):
+    "The panel in a notebook of its own, before its cell is run."
     address, folder = jupyter_lab.open('chat.ipynb', CELL)
     with chromium_page() as page:
         page.goto(address)
-        panel = Page(page, folder)
-        panel.run_cell()
-        panel.say(HOSTILE_MESSAGE, 2)
-        assert panel.field.input_value() == ''
-        panel.sees('no score (ValueError: <img src=x', 2)
-        panel.better(1).dblclick()
-        panel.sees('✓ better')
-        assert [row['prompt'] for row in panel.rows()] == [
-            [{'role': 'user', 'content': HOSTILE_MESSAGE}]], 'not all of the message was sent'
-        assert panel.output.locator('img, script, b, mjx-container').count() == 0
-        assert page.evaluate('window.ran') is None, 'a text was run'
-        page.keyboard.type('The actors are')  # the field is in focus again
-        page.keyboard.press('Enter')
-        panel.sees('nats a token', 4)
-        panel.undo('taken back: The actors are')
-        panel.save_and_reload()
-        panel.sees('✓ better')  # the kernel lives, and so does the conversation
-        panel.undo('the choice, and its line')
-        assert panel.rows() == []
-        panel.better(0).click()
-        panel.sees('Written to')
-        assert panel.rows()[0]['chosen_model'] == 'one <b>'
-        assert page.locator('.jp-Cell').count() == 1 and not page.dialogs
+        yield Page(page, folder)
+
+
+def test_in_a_browser(in_lab):
+    panel, page = in_lab, in_lab.page
+    panel.run_cell()
+    panel.say(HOSTILE_MESSAGE, 2)
+    assert panel.field.input_value() == ''
+    panel.sees('no score (ValueError: <img src=x', 2)
+    panel.better(1).dblclick()
+    panel.sees('✓ better')
+    assert [row['prompt'] for row in panel.rows()] == [
+        [{'role': 'user', 'content': HOSTILE_MESSAGE}]], 'not all of the message was sent'
+    assert panel.output.locator('img, script, b, mjx-container').count() == 0
+    assert page.evaluate('window.ran') is None, 'a text was run'
+    page.keyboard.type('The actors are')  # the field is in focus again
+    page.keyboard.press('Enter')
+    panel.sees('nats a token', 4)
+    panel.undo('taken back: The actors are')
+    panel.save_and_reload()
+    panel.sees('✓ better')  # the kernel lives, and so does the conversation
+    panel.undo('the choice, and its line')
+    assert panel.rows() == []
+    panel.better(0).click()
+    panel.sees('Written to')
+    assert panel.rows()[0]['chosen_model'] == 'one <b>'
+    assert page.locator('.jp-Cell').count() == 1 and not page.dialogs

@@ -226,21 +226,20 @@ class ChatPanel:
 def make_widgets(self: ChatPanel):
     "All parts, from top to bottom."
     self.past, self.latest, self.message = widgets.HTML(), widgets.HTML(), widgets.HTML()
-    wide = {'flex': '1 1 0%', 'height': '34px'}
+    half = {'flex': '1 1 0%', 'height': '34px'}
     self.better = []
     for i in range(len(self.chat.speakers)):
-        self.better.append(self.make_button('this one is better', lambda i=i: self.choose(i), wide))
-    self.typed = widgets.Textarea(placeholder='say something, and press Enter', rows=1,
-                                  layout={'flex': '4 1 0%', 'height': '38px'},
-                                  style={'font_size': '15px'})
+        self.better.append(self.make_button('this one is better', lambda i=i: self.choose(i), half))
+    self.typed = widgets.Textarea(
+        placeholder='say something, and press Enter', rows=1, style={'font_size': '15px'},
+        layout={'width': 'auto', 'height': '38px'})
     self.typed.observe(self.on_typed, 'value')
-    self.tools = [
-        self.make_button('Send', self.send, wide),
-        self.make_button('Undo', self.undo, wide),
-        self.make_button('New conversation', self.begin_anew, wide | {'flex': '1.6 1 0%'}),
-    ]
-    rows = [self.past, self.latest, widgets.HBox(self.better),
-            widgets.HBox([self.typed, *self.tools]), self.message, widgets.HTML(colour_legend())]
+    tools = {'Send': self.send, 'Undo': self.undo, 'New conversation': self.begin_anew}
+    as_wide_as_its_text = {'flex': '1 1 auto', 'width': 'auto', 'height': '34px'}
+    self.tools = [self.make_button(text, action, as_wide_as_its_text)
+                  for text, action in tools.items()]
+    rows = [self.past, self.latest, widgets.HBox(self.better), self.typed,
+            widgets.HBox(self.tools), self.message, widgets.HTML(colour_legend())]
     if len(self.better) == 1:
         del rows[2]  # there is nothing to choose from
     self.panel = widgets.VBox(rows)
