@@ -10,14 +10,14 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from browser import chromium_page
-from hostile import CONTROL, SAMPLED
+from hostile import CONTROL, HOSTILE, SAMPLED
 
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.dialog import conversation_ids
 from rlhf_nbdev.reward import PreferenceDataset, read_preferences
 from rlhf_nbdev.run import chat, chat_panel
 from rlhf_nbdev.run.chat import Speaker
-from rlhf_nbdev.run.chat_panel import ChatPanel, surprises
+from rlhf_nbdev.run.chat_panel import ChatPanel, reply_html, surprises
 from rlhf_nbdev.run.stages import RunConfig, find_preferences
 from rlhf_nbdev.tools.files import printable
 from rlhf_nbdev.tools.models import load_model
@@ -197,6 +197,16 @@ def test_undo_takes_back_one_step_and_no_line_of_others(new_panel):
     assert 'nothing to take back' in panel.message.value
 
 
+def test_an_undone_choice_gives_each_model_its_own_reply_back(new_panel):
+    panel = say(new_panel(), 'The film is')
+    panel.better[0].click()
+    click(panel, 'Undo')
+    assert [each.turns[0][1] for each in panel.chat.speakers] == panel.exchanges[0].replies
+    assert not any(button.disabled for button in panel.better)
+    panel.better[1].click()
+    assert [row['chosen_model'] for row in map(json.loads, panel.path.open())] == ['two']
+
+
 def test_an_undo_whose_line_is_gone_changes_nothing(new_panel):
     panel = say(new_panel(), 'The film is')
     panel.better[0].click()
@@ -299,6 +309,14 @@ def test_surprise_is_that_of_the_sampled_distribution(speakers):
         nats = surprises(agent, prompt, rollout.responses[0].tolist(), temperature)
         torch.testing.assert_close(
             torch.tensor(nats), -rollout.logprobs[0], atol=0.15, rtol=0.05)  # bfloat16's
+
+
+@pytest.mark.parametrize('text', HOSTILE, ids=ascii)
+def test_a_piece_of_a_reply_is_text(text):
+    "Whatever stands in one piece: a token of another model may be a whole tag."
+    drawn = Shown(reply_html([(text, 1.0), (text, 9.0)]))
+    assert ''.join(drawn.texts) == printable(text)*2
+    assert drawn.tags == {'div', 'span'} and drawn.attributes == {'style', 'title'}
 
 
 @pytest.mark.parametrize('text', [text for text in SAMPLED if len(text) < 1000], ids=ascii)
