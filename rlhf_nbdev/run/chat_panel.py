@@ -260,7 +260,7 @@ def on_typed(self: ChatPanel, change: dict):
         self.typed.value = change['new'].strip()
         self.act(self.send)
 
-# %% ../../nbs/run/chat_panel.ipynb #5f541f77
+# %% ../../nbs/run/chat_panel.ipynb #f870a680
 @patch
 def act(self: ChatPanel, action: Callable):
     "One click, or Enter. While a reply is written, others are not counted."
@@ -311,7 +311,7 @@ def notes(self: ChatPanel, exchange: Exchange) -> list[str]:
         marked.append(f'{note}\n{"✓ better: both go on from here" if is_chosen else "not chosen"}')
     return marked
 
-# %% ../../nbs/run/chat_panel.ipynb #3d7bc95e
+# %% ../../nbs/run/chat_panel.ipynb #70e0f62c
 @patch
 def send(self: ChatPanel) -> str:
     "The models reply to what stands in the field."
@@ -375,7 +375,7 @@ def live(self: ChatPanel, exchange: Exchange) -> Callable:
     write('')
     return write
 
-# %% ../../nbs/run/chat_panel.ipynb #04c88fed
+# %% ../../nbs/run/chat_panel.ipynb #bba85e6e
 @patch
 def choose(self: ChatPanel, i: int) -> str:
     "Reply `i` is the better one: that goes to the file, and the reply into both histories."
