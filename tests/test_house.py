@@ -14,7 +14,7 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
      'beyond', 'dialog'],
     ['run.stages', 'run.checkpoint', 'run.report', 'run.share', 'run.loggers', 'run.inputs',
-     'run.command', 'run.chat', 'run.study', 'run.pretrain'],
+     'run.command', 'run.chat', 'run.chat_panel', 'run.study', 'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
      'exercises.feedback', 'exercises.beyond', 'exercises.dialog', 'exercises.appendix'],
