@@ -48,6 +48,7 @@ EMBEDDED = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 REPLIES = ['Why?', 'Would you see it again?']
 CHOICES = {  # name: (what is trained, in how many blocks from the top, learning rate)
     'LoRA, 10 blocks': ('lora', 10, 3e-4),
+    'LoRA, 10 blocks, 1e-3': ('lora', 10, 1e-3),
     'LoRA, 6 blocks': ('lora', 6, 3e-4),
     'LoRA, all 30 blocks': ('lora', 30, 3e-4),
     'top 10 blocks, 3e-5': ('blocks', 10, 3e-5),
@@ -161,7 +162,7 @@ def time_choice(name, options):
     rows = list(islice(ppo_updates(trainer, loader, TextReward(score_words, tokenizer)), 5))
     clock = [row['seconds'] for row in rows]
     seconds = [later - earlier for earlier, later in zip(clock, clock[1:])]
-    return {'trained': trained, 'batch_size': options.batch_size, 'device': options.device,
+    return {'trained': trained, 'batch_size': options.batch_size,
             'seconds': round(statistics.median(seconds), 3),
             'all_seconds': [round(x, 3) for x in seconds],
             'peak_mib': round(peak_mib(options.device))}
@@ -174,7 +175,8 @@ def run_one(options):
     work = time_choice if options.seconds else run_turns if options.run in TURNS else run_choice
     row = work(options.run, options)
     took = round(time.perf_counter() - started, 1)
-    append_json_line(options.out, {'run': options.run, 'seed': options.seed, **row, 'took': took})
+    row = {'run': options.run, 'seed': options.seed, 'device': options.device, **row, 'took': took}
+    append_json_line(options.out, row)
     print(options.run, options.seed, 'took', took, flush=True)
 
 

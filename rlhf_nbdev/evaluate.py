@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['split_sentences', 'labelled_sentences', 'fit_praise_model', 'Judge', 'sequence_kl', 'bootstrap', 'win_rate',
-           'prefers', 'distinct_n', 'measure_rollout', 'measure', 'summarise', 'agent_figures', 'meeting_figures',
+           'prefers', 'measure_rollout', 'measure', 'distinct_n', 'summarise', 'agent_figures', 'meeting_figures',
            'evaluate', 'best_of_n', 'best_of_n_bound']
 
 # %% ../nbs/08_evaluate.ipynb #91743051
@@ -114,7 +114,7 @@ class Judge:
         prompts: list[str],
         responses: list[str],
     ) -> np.ndarray:  # (N,)
-        "Gold: how likely the response praises, times how likely it ends its prompt as a sentence."
+        "Gold: P(the response praises) times P(prompt and response together are a sentence)."
         whole_texts = [prompt + response for prompt, response in zip(prompts, responses)]
         return self.praise(responses)*self.fluency(whole_texts)
 
@@ -131,7 +131,7 @@ def praise(self: Judge,
 def features(self: Judge,
     text: str,
 ) -> list[float]:  # 4 figures
-    "How likely the words are in their order, how few come twice, how few pairs do, the length."
+    "Mean log-prob of a word, share of different words, of different pairs, log of the length."
     words = split_words(text)
     pairs = ngrams(words, 2)
     mean_logprob = np.mean(self.trigrams.logprobs(text))
@@ -219,17 +219,6 @@ def prefers(
         return np.sign(gap)*(np.abs(gap) > margin)
     return prefer
 
-# %% ../nbs/08_evaluate.ipynb #d2373efe
-def distinct_n(
-    texts: list[str],
-    n: int = 2,
-) -> float:  # 1: no n words in a row occur twice
-    "Distinct n-grams of words, as a share of all (distinct-n, Li et al. 2016)."
-    grams = []
-    for text in texts:
-        grams += ngrams(text.split(), n)
-    return len(set(grams))/max(1, len(grams))
-
 # %% ../nbs/08_evaluate.ipynb #52951cde
 @torch.no_grad()
 def measure_rollout(
@@ -276,6 +265,17 @@ def measure(
     praise = judge.praise(table.response)
     fluency = judge.fluency(table.prompt + table.response)
     return table.assign(praise=praise, fluency=fluency, gold=praise*fluency)
+
+# %% ../nbs/08_evaluate.ipynb #d2373efe
+def distinct_n(
+    texts: list[str],
+    n: int = 2,
+) -> float:  # 1: no n words in a row occur twice
+    "Distinct n-grams of words, as a share of all (distinct-n, Li et al. 2016)."
+    grams = []
+    for text in texts:
+        grams += ngrams(text.split(), n)
+    return len(set(grams))/max(1, len(grams))
 
 # %% ../nbs/08_evaluate.ipynb #5391db71
 def summarise(

@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 
 # %% auto #0
 __all__ = ['CHOICES', 'ACTIONS', 'sample_texts', 'words_of', 'sample_pairs', 'is_label', 'read_labels', 'draw_sides', 'LabelLog',
-           'as_text', 'Labeler', 'SimulatedLabeler', 'to_preferences', 'wilson', 'as_preference_dataset', 'fit_labels',
+           'Labeler', 'as_text', 'SimulatedLabeler', 'to_preferences', 'wilson', 'as_preference_dataset', 'fit_labels',
            'tune_policy', 'least_sure']
 
 # %% ../nbs/09_your_feedback.ipynb #28414c53
@@ -81,7 +81,7 @@ def sample_pairs(
             pairs.append({'prompt': prompt, 'a': found[0], 'b': found[1]})
     return pairs
 
-# %% ../nbs/09_your_feedback.ipynb #8252f4ba
+# %% ../nbs/09_your_feedback.ipynb #05e0b8bb
 CHOICES = ('left', 'right', 'tie', 'skip')
 
 
@@ -93,7 +93,7 @@ def is_label(
         return False
     return all(is_text(record.get(key)) for key in ('prompt', 'left', 'right'))
 
-# %% ../nbs/09_your_feedback.ipynb #05e0b8bb
+
 def read_labels(
     path: str | Path,  # of a log; one that does not exist is empty
 ) -> tuple[list[dict], int]:  # the labels that stand, in order; how many lines could not be read
@@ -153,7 +153,7 @@ class LabelLog:
         "A name for the pair, the same whichever side is which."
         return pair['prompt'], *sorted([pair['left'], pair['right']])
 
-# %% ../nbs/09_your_feedback.ipynb #bcb82fd2
+
 @patch
 def labels(self: LabelLog) -> list[dict]:
     "The labels of these pairs that stand, in order."
@@ -183,9 +183,12 @@ def answer(self: LabelLog,
 ):
     """Label a pair.
 
-    Raises ValueError if it has a label, or the choice is none; OSError if it cannot be saved."""
+    Raises ValueError if it has a label or is none of these pairs, or the choice is none;
+    OSError if it cannot be saved."""
     if choice not in CHOICES:
         raise ValueError(f'the choice is one of {", ".join(CHOICES)}, not {choice!r}')
+    if pair not in self.pairs.values():
+        raise ValueError('this pair is none of this log: take one of `remaining()`')
     if pair not in self.remaining():
         raise ValueError('this pair has its label already')
     append_json_line(self.path, pair | {'choice': choice} | details)
@@ -198,15 +201,6 @@ def undo(self: LabelLog):
     if not labels or self.key(labels[-1]) not in self.pairs:
         raise ValueError('there is no label of these pairs to take back')
     append_json_line(self.path, {'undo': True})
-
-# %% ../nbs/09_your_feedback.ipynb #3e88b9e8
-def as_text(
-    text: str,  # whatever a model wrote
-    style: str = '',  # CSS
-) -> str:  # HTML that shows exactly this text, control characters by their names
-    "For `widgets.HTML`."
-    css = f'font-size:17px;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;{style}'
-    return f'<div style="{css}">{html.escape(printable(text))}</div>'
 
 # %% ../nbs/09_your_feedback.ipynb #0520c516
 ACTIONS = {  # each begins with its key
@@ -251,6 +245,15 @@ class Labeler:
         return {'text/plain': line, 'application/vnd.jupyter.widget-view+json': view}
 
 # %% ../nbs/09_your_feedback.ipynb #cd681015
+def as_text(
+    text: str,  # whatever a model wrote
+    style: str = '',  # CSS
+) -> str:  # HTML that shows exactly this text, control characters by their names
+    "For `widgets.HTML`."
+    css = f'font-size:17px;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;{style}'
+    return f'<div style="{css}">{html.escape(printable(text))}</div>'
+
+
 @patch
 def make_card(self: Labeler):
     "A frame for one response."
@@ -329,7 +332,7 @@ def show_message(self: Labeler, message: str):
         lines.append(f'{self.log.path} also holds {n_elsewhere} label(s) of other pairs.')
     if unreadable:
         lines.append(f'{unreadable} line(s) of {self.log.path} could not be read; '
-                     'the labels in them are lost.')
+                     'a label in such a line is lost.')
     self.message.value = as_text('\n'.join(lines), 'color:#b00020')
 
 # %% ../nbs/09_your_feedback.ipynb #d00939e3

@@ -47,7 +47,7 @@ def test_without_a_network_one_line_says_what_to_do(alone, name, capsys):
         run_cell(cell_id, source, names)
 
 
-READS = {'03_sft.ipynb': 'sft.json', '04_reward.ipynb': 'reward_curves.json',
+READS = {'03_sft.ipynb': 'sft.json', 'deeper/04_reward.ipynb': 'reward_curves.json',
          '07_train.ipynb': 'metrics.jsonl', 'index.ipynb': 'summary.json',
          'run/report.ipynb': 'samples.jsonl', 'tools/speed.ipynb': 'bench.json'}
 

@@ -212,7 +212,7 @@ def test_what_cannot_work_is_refused_in_a_line(folder, damaged, tmp_path):
         'no model folder at': [tmp_path/'none'],
         'MODEL is chat, a folder that holds': [tmp_path/'empty'],
         'SafetensorError': [damaged],
-        'lower --response_length': [folder, '--response_length', 4096],
+        'lower response_length': [folder, '--response_length', 4096],
     }
     for message, options in refusals.items():
         result = piped(tmp_path, 'Hello\n', *options)

@@ -372,7 +372,12 @@ def test_the_loop_pays_each_answer_or_the_last(pays_every_turn, tokenizer, model
     trainer = DialogTrainer(Agent(model), copy.deepcopy(model), config)
     before = copy.deepcopy(model.state_dict())
     learnt_from, update = [], trainer.update
-    trainer.update = lambda rollout, rewards: learnt_from.append(rewards) or update(rollout, rewards)
+
+    def watched(rollout, rewards):
+        learnt_from.append(rewards)
+        return update(rollout, rewards)
+
+    trainer.update = watched
     openings = [[message('user', 'How was it?')]]*4
     rows = list(dialog_updates(
         trainer, tokenizer, [openings]*9, words_of_each, ['Why?'], pays_every_turn))

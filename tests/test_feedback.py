@@ -86,6 +86,19 @@ def test_undo_takes_back_the_last_answer(damaged_log):
     assert [pair['prompt'] for pair in damaged_log.remaining()] == [last['prompt']]
 
 
+def test_a_pair_of_another_log_is_refused_as_such(log):
+    other, *_ = feedback.LabelLog(OTHER_PAIRS, log.path).remaining()
+    with pytest.raises(ValueError, match='is none of this log'):
+        log.answer(other, 'left')
+    assert feedback.read_labels(log.path) == ([], 0)
+
+
+def test_what_is_lost_is_said_to_be_no_more_than_a_line(log):
+    "An undo with nothing before it is a line that cannot be read, and no label."
+    log.path.write_text('{"undo": true}\n')
+    assert 'a label in such a line is lost' in feedback.Labeler(log).message.value
+
+
 def test_an_undo_with_nothing_before_it_is_unreadable(tmp_path):
     (tmp_path/'undone').write_text('{"undo": true}\n')
     assert feedback.read_labels(tmp_path/'undone') == ([], 1)

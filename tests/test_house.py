@@ -9,12 +9,12 @@ import pytest
 TOP = Path(__file__).resolve().parent.parent
 FLOORS = [  # from the ground up; within a floor, in the order in which one may count on the other
     ['tools.exercises', 'tools.files', 'tools.machine', 'tools.fetch', 'tools.chat_model',
-     'tools.rows', 'tools.comparisons', 'tools.models', 'tools.tokens', 'tools.packing',
-     'tools.reading', 'tools.ratings', 'tools.measuring', 'tools.speed'],
+     'tools.rows', 'tools.comparisons', 'tools.preferences', 'tools.models', 'tools.tokens',
+     'tools.packing', 'tools.reading', 'tools.ratings', 'tools.measuring', 'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
      'beyond', 'dialog'],
     ['run.stages', 'run.checkpoint', 'run.report', 'run.share', 'run.loggers', 'run.inputs',
-     'run.command', 'run.chat', 'run.study', 'run.pretrain'],
+     'run.command', 'run.chat', 'run.chat_panel', 'run.study', 'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
      'exercises.feedback', 'exercises.beyond', 'exercises.dialog', 'exercises.appendix'],

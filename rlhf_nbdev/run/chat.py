@@ -6,9 +6,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/chat.html.md"""
 
 # %% auto #0
 __all__ = ['COMMANDS', 'sample_tokens', 'new_text', 'CtrlC', 'show', 'Speaker', 'write_reply', 'prompt_with_room', 'aside',
-           'Chat', 'take_back', 'messages_of', 'save_conversation', 'obey', 'read_line', 'take_line', 'converse',
-           'check_template', 'saying_what_model_may_be', 'chat_tokenizer', 'load_speakers', 'positive', 'chat_options',
-           'prepare_terminal', 'begin_chat', 'chat_command']
+           'note_if_full', 'Chat', 'take_back', 'messages_of', 'save_conversation', 'obey', 'read_line', 'take_line',
+           'converse', 'check_template', 'saying_what_model_may_be', 'chat_tokenizer', 'load_speakers', 'positive',
+           'chat_options', 'prepare_terminal', 'begin_chat', 'chat_command']
 
 # %% ../../nbs/run/chat.ipynb #a96537fd
 import argparse
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import torch
 from safetensors import SafetensorError
@@ -121,6 +121,7 @@ def write_reply(
     prompt_ids: list[int],  # the conversation so far, the assistant's turn opened
     response_length: int,  # R, at most
     temperature: float,
+    write: Callable = show,  # gets each new piece of text
 ) -> dict:  # a message: role, content, ids without EOS; the model's name; whether it has ended
     "Show a reply while it is written. Ctrl-C stops it."
     ids, shown, ended = [], '', False
@@ -131,15 +132,15 @@ def write_reply(
             if not ended:
                 ids.append(token)
             new = new_text(speaker.tokenizer, ids, shown)
-            show(new)
+            write(new)
             shown += new
             if ctrl_c.pressed:
                 break
     content = decode_ids(speaker.tokenizer, ids)
-    show(content[len(shown):])
+    write(content[len(shown):])
     if not ended:
-        show(' [cut off]' if ctrl_c.pressed else f' [cut off after {len(ids)} tokens]')
-    show('\n')
+        write(' [cut off]' if ctrl_c.pressed else f' [cut off after {len(ids)} tokens]')
+    write('\n')
     return {'role': 'assistant', 'content': content, 'ids': ids, 'model': speaker.name,
             'ended': ended}
 
@@ -159,7 +160,7 @@ def prompt_with_room(
             return ids, left_out
     raise ValueError(f'{speaker.name} reads {context} tokens, and a message takes {len(ids)} of '
                      f'them, a reply {response_length}: say it in fewer words, or lower '
-                     '--response_length')
+                     'response_length')
 
 # %% ../../nbs/run/chat.ipynb #0984fe41
 def aside(
@@ -167,6 +168,18 @@ def aside(
 ):
     "Say something that is no part of the conversation."
     print(printable(f'({text})'), file=sys.stderr, flush=True)
+
+# %% ../../nbs/run/chat.ipynb #600e913d
+def note_if_full(
+    speaker: Speaker,
+    left_out: int,  # turns, of `prompt_with_room`
+) -> str:  # empty, if there is nothing to say or it was said before
+    "That a model no longer reads all of the conversation."
+    if not left_out or speaker.is_full:
+        return ''
+    speaker.is_full = True
+    return (f'the context of {speaker.name} is full: from now on it no longer reads the oldest '
+            'question and answer')
 
 # %% ../../nbs/run/chat.ipynb #a41f85aa
 class Chat:
@@ -190,10 +203,9 @@ class Chat:
     def answer(self, text):
         "Every model replies. Raises ValueError, before any has, if one has no room for that."
         for speaker, (ids, left_out) in zip(self.speakers, self.prompts(text)):
-            if left_out and not speaker.is_full:
-                speaker.is_full = True
-                aside(f'the context of {speaker.name} is full: from now on it no longer reads '
-                      'the oldest question and answer')
+            note = note_if_full(speaker, left_out)
+            if note:
+                aside(note)
             if len(self.speakers) > 1:
                 show(f'{speaker.name}: ')
             reply = write_reply(speaker, ids, self.response_length, self.temperature)
