@@ -12,8 +12,8 @@ from rlhf_nbdev.tools.exercises import Check, Question
 
 LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
            'beyond', 'dialog']
-NEEDS_A_PERSON = (  # what the tests may leave ou, 'ChatPanel(']
-    'Labeler(', 'interact', 'SelectionSlider(', 'my_panel.jsonl')
+NEEDS_A_PERSON = (  # what the tests may leave out
+    'Labeler(', 'ChatPanel(', 'interact', 'SelectionSlider(', 'my_panel.jsonl')
 PATHS = [path for path in sorted(NOTEBOOKS.rglob('*.ipynb')) if 'exercises/' not in str(path)]
 EXERCISE = re.compile(r'^### Exercise \d.*: .+ \([★☆]{3}, \d+ minutes\)|'
                       r'^## Exercise: .+ \([★☆]{3}, \d+ minutes\)')
