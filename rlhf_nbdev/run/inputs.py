@@ -42,6 +42,8 @@ from rlhf_nbdev.reward import (
     RewardModel,
     normalize,
 )
+from .chat import check_template
+from .dialogs import question_sets, try_dialogs
 from .loggers import require_logger
 from rlhf_nbdev.run.stages import (
     RunConfig,
@@ -103,11 +105,12 @@ def require_disk(
 def step_memory(
     model,  # the policy
     config: RLHFConfig,
+    copies: int = 6,  # of the weights: three models, the gradient and Adam's two averages
 ) -> tuple[int, int]:  # bytes: of all weights; of logits and their gradients
     "What an optimizer step takes at the least."
     rows = config.batch_size/(config.minibatches*config.microbatches)
     V = model.get_input_embeddings().num_embeddings
-    return 6*weight_bytes(model), int(2*4*rows*config.response_length*V)
+    return copies*weight_bytes(model), int(2*4*rows*config.response_length*V)
 
 # %% ../../nbs/run/inputs.ipynb #a4a91bf1
 def room_in_memory(
@@ -125,9 +128,10 @@ def require_memory(
     model,  # the policy
     config: RLHFConfig,
     room: int | None,  # of `room_in_memory`
+    copies: int = 6,  # as of `step_memory`
 ):
     "Raises ValueError if one optimizer step cannot fit."
-    weights, logits = step_memory(model, config)
+    weights, logits = step_memory(model, config, copies)
     if room is not None and weights + logits > room:
         raise ValueError(
             f'one optimizer step takes {(weights + logits)/1e9:,.1f} GB of memory at the least '
@@ -342,7 +346,8 @@ def prompt_sets(
     "Prompts to train on and prompts to evaluate with. Raises ValueError if there is no batch."
     if run.prompts:
         return own_prompts(tokenizer, run, config)
-    data = review_prompts(tokenizer, run, config)
+    find = question_sets if run.chat else review_prompts
+    data = find(tokenizer, run, config)
     if config.batch_size > len(data['train']):
         raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} "
                          'prompts: lower it')
@@ -393,7 +398,7 @@ def find_teachers(
         return
     inputs.preferences = find_preferences(run)
     inputs.ratings = find_ratings(run)
-    if inputs.preferences is None and inputs.ratings is None:
+    if inputs.preferences is None and inputs.ratings is None and not run.chat:
         inputs.reviews = inputs.data
         if run.prompts:
             inputs.reviews = review_prompts(inputs.tokenizer, run, config)
@@ -500,6 +505,10 @@ def try_steps(
     model, tokenizer = inputs.base.model, inputs.tokenizer
     policy = Agent(read_fine_tuned(run, tokenizer)) if run.sft else inputs.base
     check_lengths(policy.model, policy.model, config)
+    if run.chat:
+        try_response(policy, inputs.data['train'], config, None)
+        try_dialogs(run, config, policy.model, tokenizer)
+        return
     reward = find_reward(run, config, policy.model, tokenizer)
     try:
         try_response(policy, inputs.data['train'], config, reward)
@@ -521,7 +530,8 @@ def require_room(
     "Folders, disk and memory for a new run. Raises OSError or ValueError."
     root = stages_root(run.stages)
     require_writable(Path(run.out or 'runs'), 'out')
-    require_disk(Path(run.out or 'runs'), 9*weight_bytes(model), 'out')
+    copies = 3 if run.chat else 9  # of the weights; checkpoints of LoRA are small
+    require_disk(Path(run.out or 'runs'), copies*weight_bytes(model), 'out')
     if not (run.sft and run.reward):
         if not root.exists():
             require_writable(root, 'stages')
@@ -533,7 +543,9 @@ def mention_learning_rate(
     config: RLHFConfig,
 ):
     "Say so if PPO is to learn another model at the embedded model's rate."
-    if run.model != 'embedded' and config.learning_rate == RLHFConfig().learning_rate:
+    if run.model == 'embedded' or run.chat:
+        return
+    if config.learning_rate == RLHFConfig().learning_rate:
         print(f'learning_rate {config.learning_rate:g} was chosen for the embedded model; for the '
               "GPT-2 of 124 million parameters Ziegler et al.'s code has 1e-5: "
               '--learning_rate 1e-5')
@@ -547,7 +559,10 @@ def load_inputs(
     "All that a run reads, tried. Raises ValueError, FileNotFoundError, whatever cannot work."
     require_logger(run.report_to)
     base_model, tokenizer = load_model(run.model)
-    require_memory(base_model, config, room_in_memory(run.device))
+    copies = 2 if run.chat else 6  # with LoRA most weights do not learn, and are shared
+    require_memory(base_model, config, room_in_memory(run.device), copies)
+    if run.chat:
+        check_template(run.model, tokenizer)
     if not begun:
         require_room(run, config, base_model)
         mention_learning_rate(run, config)

@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/report.html.md"""
 # %% auto #0
 __all__ = ['STEPS', 'FIGURES', 'STYLE', 'PAGE', 'html_row', 'html_table', 'step_one_in_words', 'step_two_in_words', 'stage_rows',
            'figure_text', 'by_step', 'win_rows', 'side_by_side', 'sample_rows', 'most_changed', 'html_samples',
-           'scale_in_words', 'figure_as_html', 'judge_section', 'frontier_section', 'write_report', 'print_figures',
-           'print_samples', 'finish_run']
+           'scale_in_words', 'figure_as_html', 'judge_section', 'frontier_section', 'topic_in_words', 'write_report',
+           'print_figures', 'print_samples', 'finish_run']
 
 # %% ../../nbs/run/report.ipynb #e21a75b1
 import base64
@@ -259,6 +259,15 @@ PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev
 <details><summary>All samples</summary>{samples}</details>
 <h2>Settings</h2>{settings}</html>'''
 
+# %% ../../nbs/run/report.ipynb #126f77dd
+def topic_in_words(
+    settings: dict,  # what the run was asked for
+) -> str:
+    "What the prompts were about."
+    if settings.get('chat'):
+        return 'questions about films'
+    return 'prompts of your own' if settings.get('prompts') else 'movie reviews'
+
 # %% ../../nbs/run/report.ipynb #656c8d7d
 def write_report(
     folder: Path,  # of the run
@@ -271,7 +280,7 @@ def write_report(
     changed = most_changed(table)
     page = PAGE.format(
         style=STYLE,
-        topic='prompts of your own' if settings.get('prompts') else 'movie reviews',
+        topic=topic_in_words(settings),
         scale=html.escape(scale_in_words(figures.get('reward', {}))),
         steps=html_table(stage_rows(figures), ['step', 'what came of it', 'seconds, when made']),
         n_prompts=len(table),
