@@ -55,7 +55,13 @@ from rlhf_nbdev.run.dialogs import (
     fine_tune_dialogs,
     fit_answer_reward,
 )
-from .inputs import FunctionReward, RunInputs, load_inputs, scale_function
+from rlhf_nbdev.run.inputs import (
+    FunctionReward,
+    RunInputs,
+    find_reward,
+    load_inputs,
+    scale_function,
+)
 from .loggers import open_logger
 from .report import STEPS, finish_run
 from .share import sampling_settings, write_card
@@ -249,7 +255,7 @@ def find_or_fit_reward(
 ) -> tuple:  # a `RewardModel`, `FunctionReward` or `AnswerReward`; figures
     "Step two, made or found, or what was given in its place."
     if names_function(run.reward):
-        reward = FunctionReward(run.reward, inputs.tokenizer, config.prompt_length)
+        reward = find_reward(run, config, model, inputs.tokenizer)
         print(f'step two: left out, scores come from {run.reward}')
         return reward, {'source': 'function', 'function': run.reward}
     if run.chat:

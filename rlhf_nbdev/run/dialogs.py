@@ -6,10 +6,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/dialogs.html.md"""
 
 # %% auto #0
 __all__ = ['CHAT_RUN', 'CHAT_PPO', 'FilmQuestions', 'question_sets', 'dialog_demonstrations', 'learn_dialogs',
-           'fine_tune_dialogs', 'AnswerReward', 'fit_answer_reward', 'add_seeded_lora', 'try_dialogs',
-           'evaluate_answers']
+           'fine_tune_dialogs', 'AnswerReward', 'fit_answer_reward', 'around_question', 'add_seeded_lora',
+           'try_dialogs', 'evaluate_answers']
 
-# %% ../../nbs/run/dialogs.ipynb #302660f2
+# %% ../../nbs/run/dialogs.ipynb #41e76f13
 import copy
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,7 @@ from rlhf_nbdev.dialog import (
     film_questions,
     merge_lora,
     shared_copy,
+    template_pieces,
 )
 from ..evaluate import Judge, evaluate
 from ..ppo import RLHFConfig
@@ -40,10 +41,12 @@ from rlhf_nbdev.run.stages import (
     digest_model,
     find_or_make_steps,
     keep_stage,
+    names_function,
     read_fine_tuned,
 )
 from ..sft import load_sentences, sft_batch_loss, train_sft
 from ..tools.models import load_model, load_tokenizer
+from ..tools.tokens import decode_ids
 
 # %% ../../nbs/run/dialogs.ipynb #53fb0a76
 CHAT_RUN = {  # settings of `RunConfig`
@@ -205,6 +208,20 @@ def fit_answer_reward(
         on_reviews, RLHFConfig(seed=config.seed), ratings)
     return AnswerReward(reward_model, words_tokenizer, tokenizer), folder, figures
 
+# %% ../../nbs/run/dialogs.ipynb #e7644106
+def around_question(
+    tokenizer,  # of a chat model
+) -> tuple[str, str]:  # before it, behind it
+    "What a prompt's text has around its question, special tokens left out. Raises ValueError."
+    pieces = template_pieces(tokenizer, ['user'], prompt=True)
+    before, behind = (decode_ids(tokenizer, tokenizer(piece, add_special_tokens=False)['input_ids'])
+                      for piece in pieces)
+    question = FilmQuestions(tokenizer, 1, prompt_length=10_000)
+    if decode_ids(tokenizer, question.prompts[0]) != before + question.texts[0] + behind:
+        raise ValueError('a question cannot be told from what the chat template puts around it, '
+                         'so no function can be asked about it: leave --reward out')
+    return before, behind
+
 # %% ../../nbs/run/dialogs.ipynb #69255aec
 def add_seeded_lora(
     model,  # a causal language model of the Llama kind; is changed
@@ -214,7 +231,7 @@ def add_seeded_lora(
     torch.manual_seed(seed)
     add_lora(model)
 
-# %% ../../nbs/run/dialogs.ipynb #58339e08
+# %% ../../nbs/run/dialogs.ipynb #0d066135
 @torch.no_grad()
 def try_dialogs(
     run: RunConfig,
@@ -229,7 +246,7 @@ def try_dialogs(
         train, _ = dialog_demonstrations(tokenizer, run.sft_sentences, length)
         longest = max(range(len(train)), key=lambda i: len(train.rows[i][0]))
         sft_batch_loss(model, default_collate([train[longest]]))
-    if run.reward:
+    if run.reward and not names_function(run.reward):
         reward = AnswerReward.from_pretrained(run.reward, tokenizer, run.device)
         if not reward.function(['A fine film.', '']).isfinite().all():
             raise ValueError(f'{run.reward}: its score of a first answer is not finite')

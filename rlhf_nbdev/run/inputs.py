@@ -43,7 +43,7 @@ from rlhf_nbdev.reward import (
     normalize,
 )
 from .chat import check_template
-from .dialogs import question_sets, try_dialogs
+from .dialogs import around_question, question_sets, try_dialogs
 from .loggers import require_logger
 from rlhf_nbdev.run.stages import (
     RunConfig,
@@ -184,19 +184,23 @@ class FunctionReward:
         prompt_length: int,  # P, to which all prompts are padded
         mean: float = 0.0,  # these two: the scale
         std: float = 1.0,
+        around: tuple[str, str] = ('', ''),  # what a chat template puts around a question
     ):
         self.path = path
         self.function = import_function(path)
         self.tokenizer = tokenizer
         self.prompt_length = prompt_length
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.around = around
 
     def __call__(self,
         tokens: torch.Tensor,  # (B, T)
         mask: torch.Tensor,  # (B, T)
     ) -> torch.Tensor:  # (B,)
-        texts = row_texts(self.tokenizer, tokens, mask, self.prompt_length)
-        scores = as_scores(self.ask(*texts), tokens)
+        prompts, responses = row_texts(self.tokenizer, tokens, mask, self.prompt_length)
+        before, behind = self.around
+        asked = [text.removeprefix(before).removesuffix(behind) for text in prompts]
+        scores = as_scores(self.ask(asked, responses), tokens)
         return (scores - self.mean.to(scores.device))/self.std.to(scores.device)
 
 # %% ../../nbs/run/inputs.ipynb #c95c4586
@@ -219,7 +223,7 @@ def save_pretrained(self: FunctionReward,
     "Write path and scale as `function.json`."
     Path(folder).mkdir(parents=True, exist_ok=True)
     about = {'function': self.path, 'prompt_length': self.prompt_length,
-             'mean': self.mean.item(), 'std': self.std.item()}
+             'mean': self.mean.item(), 'std': self.std.item(), 'around': self.around}
     (Path(folder)/'function.json').write_text(json.dumps(about), encoding='utf-8')
 
 # %% ../../nbs/run/inputs.ipynb #9b499f9c
@@ -233,10 +237,11 @@ def from_pretrained(cls: FunctionReward,
     try:
         about = json.loads(path.read_text(encoding='utf-8'))
         scale = float(about['mean']), float(about['std'])
+        before, behind = map(str, about['around'])
         arguments = str(about['function']), tokenizer, int(about['prompt_length'])
     except (ValueError, TypeError, KeyError):
         raise ValueError(f'{path} is damaged, or of no run') from None
-    return cls(*arguments, *scale)
+    return cls(*arguments, *scale, (before, behind))
 
 # %% ../../nbs/run/inputs.ipynb #372a8e5d
 @patch
@@ -482,8 +487,9 @@ def find_reward(
 ):  # tokens (B, T), mask (B, T) -> scores (B,); None: step two will make it
     "The reward that was given in place of step two. Raises ValueError if it does not fit."
     if names_function(run.reward):
-        return FunctionReward(run.reward, tokenizer, config.prompt_length)
-    if run.reward:
+        around = around_question(tokenizer) if run.chat else ('', '')
+        return FunctionReward(run.reward, tokenizer, config.prompt_length, around=around)
+    if run.reward and not run.chat:
         return read_reward_model(Path(run.reward), model, tokenizer, run.model).to(run.device)
 
 # %% ../../nbs/run/inputs.ipynb #89406e96
@@ -505,10 +511,6 @@ def try_steps(
     model, tokenizer = inputs.base.model, inputs.tokenizer
     policy = Agent(read_fine_tuned(run, tokenizer)) if run.sft else inputs.base
     check_lengths(policy.model, policy.model, config)
-    if run.chat:
-        try_response(policy, inputs.data['train'], config, None)
-        try_dialogs(run, config, policy.model, tokenizer)
-        return
     reward = find_reward(run, config, policy.model, tokenizer)
     try:
         try_response(policy, inputs.data['train'], config, reward)
@@ -516,6 +518,9 @@ def try_steps(
         if error.__cause__ is None:
             raise
         raise ValueError(f'{error} on a first response: {first_line(error.__cause__)}') from None
+    if run.chat:
+        try_dialogs(run, config, policy.model, tokenizer)
+        return
     if not run.sft:
         try_demonstrations(run, config, model, tokenizer)
     if not run.reward:
