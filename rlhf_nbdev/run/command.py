@@ -200,14 +200,16 @@ def begin_step_three(
 ) -> RLHFTrainer:
     "The trainer as it is before the first update, and the scale of the scores."
     trainer = RLHFTrainer(Agent(model), shared_copy(model), config)  # and sets the seed
+    batches = prompt_batches(prompts, config)
+    if isinstance(reward_model, AnswerReward):
+        with trainer.autocast():
+            scale_words(reward_model, trainer.agent, batches, config)  # which is the reference yet
+        return trainer
     reference = Agent(trainer.ref_model)
     if isinstance(reward_model, FunctionReward):
         scale_function(reward_model, reference, prompts, config)
-    elif isinstance(reward_model, AnswerReward):
-        with trainer.autocast():
-            scale_words(reward_model, reference, prompt_batches(prompts, config), config)
     else:
-        scale_rewards(reward_model, reference, prompt_batches(prompts, config), config)
+        scale_rewards(reward_model, reference, batches, config)
     return trainer
 
 # %% ../../nbs/run/command.ipynb #2fd6a14e
