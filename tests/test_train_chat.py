@@ -29,7 +29,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")
 REWARD = """
 def many_vowels(prompts, responses):
-    assert all(text[0].isupper() and text[-1] in '?.' for text in prompts), prompts
+    assert not any(text.startswith('user: ') or 'assistant' in text for text in prompts)
     return [sum(text.count(vowel) for vowel in 'aeiou') for text in responses]
 """
 
@@ -159,12 +159,6 @@ def test_a_complete_run_goes_on_for_more(files, monkeypatch):
     folder = train_quietly(*settings_of(files, out=str(files/'more'), updates=1))
     train_quietly(RunConfig(resume=str(folder)), MethodConfig(updates=2))
     assert [row['update'] for row in metrics(folder)] == [1, 2]
-
-
-def test_another_seed_is_another_run(files, whole, monkeypatch):
-    monkeypatch.setattr(inputs, 'find_judge', lambda run: None)
-    folder = train_quietly(*settings_of(files, out=str(files/'seed'), updates=1, seed=1))
-    assert metrics(folder)[0] != metrics(whole)[0]
 
 
 @pytest.mark.parametrize('method', ['rloo', 'dpo'])
