@@ -152,8 +152,9 @@ def fine_tune_dialogs(
         tokenizer.save_pretrained(folder)
         return figures
 
-    code = [(files('rlhf_nbdev')/name).read_text('utf-8') for name in ('dialog.py',
-                                                                      'run/dialogs.py')]
+    code = []
+    for module in ('dialog', 'run/dialogs'):
+        code.append((files('rlhf_nbdev')/f'{module}.py').read_text(encoding='utf-8'))
     inputs = [digest_model(model, tokenizer), *settings, config.seed, code]
     folder, figures = keep_stage('dialogs', inputs, make, run.stages)
     return load_model(str(folder))[0].to(run.device), folder, figures
