@@ -13,33 +13,20 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader
 
-from rlhf_nbdev.agent import Agent, TextReward, rollout_texts
-from rlhf_nbdev.dialog import (
-    NEW_FILMS,
-    DialogDemonstrations,
-    DialogPrompts,
-    WordsReward,
-    add_lora,
-    film_dialogs,
-    film_questions,
-    merge_lora,
-    scale_words,
-    shared_copy,
-)
+from rlhf_nbdev.agent import Agent, rollout_texts
+from rlhf_nbdev.dialog import NEW_FILMS, DialogPrompts, add_lora, film_questions, merge_lora
 from rlhf_nbdev.evaluate import sequence_kl
-from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.run.command import begin_step_three
+from rlhf_nbdev.run.dialogs import CHAT_PPO, AnswerReward, FilmQuestions, learn_dialogs
 from rlhf_nbdev.run.inputs import packaged_judge
 from rlhf_nbdev.run.stages import first_two_steps
-from rlhf_nbdev.sft import load_sentences, train_sft
 from rlhf_nbdev.tools.files import append_json_line
 from rlhf_nbdev.tools.models import autocast, load_model, load_tensors
-from rlhf_nbdev.train import ppo_updates
+from rlhf_nbdev.train import ppo_updates, prompt_batches
 
-CONFIG = RLHFConfig(
-    batch_size=16, prompt_length=48, response_length=32, epochs=2, minibatches=2,
-    learning_rate=3e-4, beta=0.25, bf16=True, updates=24)
+CONFIG = RLHFConfig(**CHAT_PPO)
 
 
 def save_adapters(adapters, path):
@@ -51,11 +38,9 @@ def step_one(model, tokenizer, path):
     "LoRA learns demonstrations, and is merged."
     adapters = add_lora(model)
     if not path.is_file():
-        train = DialogDemonstrations(tokenizer, film_dialogs(load_sentences('train'))[:1920])
-        held_out = DialogDemonstrations(tokenizer, film_dialogs(load_sentences('held_out'))[:96])
         started = time.perf_counter()
-        history = train_sft(model, train, held_out, learning_rate=5e-4, checks=2)
-        print(f'step one: {time.perf_counter() - started:.0f} s', history, flush=True)
+        figures = learn_dialogs(model, tokenizer)
+        print(f'step one: {time.perf_counter() - started:.0f} s', figures, flush=True)
         save_adapters(adapters, path)
     load_tensors(path, adapters)
     merge_lora(model)
@@ -64,12 +49,10 @@ def step_one(model, tokenizer, path):
 def step_three(model, tokenizer, reward, config, path, rows_path):
     "PPO on questions about films."
     adapters = add_lora(model)
-    trainer = RLHFTrainer(Agent(model), shared_copy(model), config)
-    prompts = DialogPrompts(tokenizer, film_questions(1000, seed=config.seed))
-    order = torch.Generator().manual_seed(config.seed)
-    loader = DataLoader(prompts, config.batch_size, shuffle=True, drop_last=True, generator=order)
-    with trainer.autocast():
-        scale_words(reward, trainer.agent, loader, config)
+    prompts = FilmQuestions(tokenizer, 1000, config.prompt_length, config.seed)
+    trainer = begin_step_three(model, reward, prompts, config)
+    loader = prompt_batches(prompts, config)
+    next(iter(loader))  # a loader's first order goes into the scale, its second is learnt from
     rows_path.unlink(missing_ok=True)
     for row in ppo_updates(trainer, loader, reward):
         append_json_line(rows_path, {name: round(float(x), 4) for name, x in row.items()})
@@ -150,7 +133,7 @@ def main():
     _, review_tokenizer, reward_model = first_two_steps(seed=0)
     model, tokenizer = load_model('chat')
     model.to(options.device)
-    reward = TextReward(WordsReward(reward_model, review_tokenizer), tokenizer)
+    reward = AnswerReward(reward_model, review_tokenizer, tokenizer)
     step_one(model, tokenizer, options.folder/'sft.safetensors')
     if not (options.folder/'ppo.safetensors').is_file():
         config = RLHFConfig(**vars(CONFIG) | {

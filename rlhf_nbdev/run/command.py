@@ -8,12 +8,12 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/command.html.md"""
 __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_configs', 'spare_memory', 'keep_step_one',
            'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward', 'begin_run', 'RunLog',
            'collapse_reason', 'end_reason', 'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo',
-           'load_step_three', 'check_inputs', 'announce_early_end', 'finish_ppo', 'settings_of_checkpoint',
-           'settings_of_config', 'find_settings', 'check_progress', 'ask_for_updates', 'evaluate_run', 'complete_run',
-           'write_settings', 'take_up', 'updates_asked', 'train', 'parse_options', 'show_where', 'train_command']
+           'load_reward', 'load_step_three', 'check_inputs', 'announce_early_end', 'save_policy', 'finish_ppo',
+           'settings_of_checkpoint', 'settings_of_config', 'find_settings', 'check_progress', 'ask_for_updates',
+           'evaluate_run', 'complete_run', 'write_settings', 'take_up', 'updates_asked', 'train', 'parse_options',
+           'show_where', 'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
-import copy
 import json
 import sys
 import time
@@ -32,6 +32,7 @@ from tqdm.auto import tqdm
 # %% ../../nbs/run/command.ipynb #dccced2f
 from ..agent import Agent
 from ..beyond import MethodConfig, draw_pairs, make_trainer, method_batches
+from ..dialog import merge_lora, scale_words, shared_copy
 from ..evaluate import evaluate
 from ..ppo import RLHFConfig, RLHFTrainer
 from ..reward import PreferenceDataset, RewardModel
@@ -45,7 +46,22 @@ from rlhf_nbdev.run.checkpoint import (
     save_checkpoint,
     write_checkpoint,
 )
-from .inputs import FunctionReward, RunInputs, load_inputs, scale_function
+from rlhf_nbdev.run.dialogs import (
+    CHAT_PPO,
+    CHAT_RUN,
+    AnswerReward,
+    add_seeded_lora,
+    evaluate_answers,
+    fine_tune_dialogs,
+    fit_answer_reward,
+)
+from rlhf_nbdev.run.inputs import (
+    FunctionReward,
+    RunInputs,
+    find_reward,
+    load_inputs,
+    scale_function,
+)
 from .loggers import open_logger
 from .report import STEPS, finish_run
 from .share import sampling_settings, write_card
@@ -168,7 +184,8 @@ def keep_step_one(
     tokenizer,  # both of `load_model`
 ) -> tuple:  # the fine-tuned model; its figures
     "Step one, made or found, and written to the run's folder."
-    model, stage, figures = fine_tune(run, config, base_model, tokenizer)
+    learn = fine_tune_dialogs if run.chat else fine_tune
+    model, stage, figures = learn(run, config, base_model, tokenizer)
     print(f'step one: {stage}')
     model.save_pretrained(folder/'sft')
     tokenizer.save_pretrained(folder/'sft')
@@ -177,23 +194,28 @@ def keep_step_one(
 # %% ../../nbs/run/command.ipynb #726e1cb5
 def begin_step_three(
     model,  # fine-tuned; becomes the policy
-    reward_model: RewardModel | FunctionReward,  # gets its scale
+    reward_model: RewardModel | FunctionReward | AnswerReward,  # gets its scale
     prompts: Dataset,  # of `prompt_sets`
     config: MethodConfig,
 ) -> RLHFTrainer:
     "The trainer as it is before the first update, and the scale of the scores."
-    trainer = RLHFTrainer(Agent(model), copy.deepcopy(model), config)  # and sets the seed
+    trainer = RLHFTrainer(Agent(model), shared_copy(model), config)  # and sets the seed
+    batches = prompt_batches(prompts, config)
+    if isinstance(reward_model, AnswerReward):
+        with trainer.autocast():
+            scale_words(reward_model, trainer.agent, batches, config)  # which is the reference yet
+        return trainer
     reference = Agent(trainer.ref_model)
     if isinstance(reward_model, FunctionReward):
         scale_function(reward_model, reference, prompts, config)
     else:
-        scale_rewards(reward_model, reference, prompt_batches(prompts, config), config)
+        scale_rewards(reward_model, reference, batches, config)
     return trainer
 
 # %% ../../nbs/run/command.ipynb #2fd6a14e
 def digest_inputs(
     prompts: Dataset,  # of `prompt_sets`
-    reward_model: RewardModel | FunctionReward,
+    reward_model: RewardModel | FunctionReward | AnswerReward,
     pairs: dict | None = None,  # of `pairs_to_learn`
 ) -> dict[str, str]:
     "What step three reads and does not change."
@@ -211,7 +233,7 @@ def pairs_to_learn(
     config: MethodConfig,
     inputs: RunInputs,
     trainer: RLHFTrainer,  # of `begin_step_three`
-    reward_model: RewardModel | FunctionReward,
+    reward_model: RewardModel | FunctionReward | AnswerReward,
 ) -> dict | None:  # (N, T) each; None: the method has no pairs of its own
     "What DPO learns from: `--preferences`, or else pairs of the fine-tuned model's responses."
     if config.method != 'dpo':
@@ -232,16 +254,20 @@ def find_or_fit_reward(
     config: MethodConfig,
     model,  # the fine-tuned model
     inputs: RunInputs,
-) -> tuple:  # a `RewardModel` or `FunctionReward`; figures
+) -> tuple:  # a `RewardModel`, `FunctionReward` or `AnswerReward`; figures
     "Step two, made or found, or what was given in its place."
     if names_function(run.reward):
-        reward = FunctionReward(run.reward, inputs.tokenizer, config.prompt_length)
+        reward = find_reward(run, config, model, inputs.tokenizer)
         print(f'step two: left out, scores come from {run.reward}')
         return reward, {'source': 'function', 'function': run.reward}
-    reward_model, stage, figures = fit_reward_model(
-        run, config, model, inputs.tokenizer, inputs.ratings, inputs.reviews, inputs.preferences)
+    if run.chat:
+        reward, stage, figures = fit_answer_reward(run, config, inputs.tokenizer, inputs.ratings)
+    else:
+        reward, stage, figures = fit_reward_model(
+            run, config, model, inputs.tokenizer, inputs.ratings, inputs.reviews,
+            inputs.preferences)
     print(f'step two: {stage}')
-    return reward_model, figures
+    return reward, figures
 
 # %% ../../nbs/run/command.ipynb #229fafb2
 def begin_run(
@@ -257,6 +283,8 @@ def begin_run(
     with spare_memory('step two', run, config):
         reward, reward_figures = find_or_fit_reward(run, config, model, inputs)
     with spare_memory('step three', run, config):
+        if run.chat:
+            add_seeded_lora(model, config.seed)
         trainer = begin_step_three(model, reward, prompts, config)
         pairs = pairs_to_learn(config, inputs, trainer, reward)
     if pairs is not None:
@@ -264,7 +292,7 @@ def begin_run(
         sync(folder/'pairs.safetensors')  # every checkpoint counts on it
     if isinstance(reward, FunctionReward):
         reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
-    else:
+    elif isinstance(reward, RewardModel):
         tokenizer.save_pretrained(folder/'reward_model')
     reward.save_pretrained(folder/'reward_model')
     sync(folder/'sft')  # every later checkpoint counts on both
@@ -359,6 +387,7 @@ def keep_evidence(
 ) -> Path:  # where it is
     "Keep a failed update's batch, and the policy as it was before the step that failed."
     evidence = folder/f'failed-update-{failure.update}'
+    merge_lora(trainer.agent.model)  # if there is any
     trainer.agent.save_pretrained(evidence)
     batch = {name: tensor.contiguous() for name, tensor in failure.batch.items()}
     save_file(batch, evidence/'batch.safetensors')
@@ -411,27 +440,40 @@ def run_ppo(
         draw_curves(log.rows).savefig(folder/'curves.png', dpi=120)
     return log.rows, end_reason(log.rows, trainer.config.max_kl, stop)
 
+# %% ../../nbs/run/command.ipynb #ee4140c5
+def load_reward(
+    folder: Path,  # in which `begin_run` has put it
+    run: RunConfig,
+    tokenizer,  # the policy's
+):  # a `RewardModel`, `FunctionReward` or `AnswerReward`
+    "The reward of a run, with its scale."
+    if (folder/'function.json').is_file():
+        return FunctionReward.from_pretrained(folder, tokenizer)
+    if run.chat:
+        return AnswerReward.from_pretrained(folder, tokenizer, run.device)
+    return RewardModel.from_pretrained(folder).to(run.device)
+
 # %% ../../nbs/run/command.ipynb #452a58a1
 def load_step_three(
     folder: Path,  # in which `begin_run` has been
     run: RunConfig,
     config: MethodConfig,
-) -> tuple:  # the trainer; a `RewardModel` or `FunctionReward`
+) -> tuple:  # the trainer; a `RewardModel`, `FunctionReward` or `AnswerReward`
     "Trainer and reward as `begin_run` left them."
-    policy, tokenizer = load_model(str(folder/'sft'))
-    ref_model = load_model(str(folder/'sft'))[0].to(run.device)
+    model, tokenizer = load_model(str(folder/'sft'))
+    policy = model.to(run.device)
+    if run.chat:
+        add_seeded_lora(policy, config.seed)
     pairs = load_file(folder/'pairs.safetensors') if config.method == 'dpo' else None
-    trainer = make_trainer(Agent(policy.to(run.device)), ref_model, config, pairs)
-    if (folder/'reward_model'/'function.json').is_file():
-        return trainer, FunctionReward.from_pretrained(folder/'reward_model', tokenizer)
-    return trainer, RewardModel.from_pretrained(folder/'reward_model').to(run.device)
+    trainer = make_trainer(Agent(policy), shared_copy(policy), config, pairs)
+    return trainer, load_reward(folder/'reward_model', run, tokenizer)
 
 # %% ../../nbs/run/command.ipynb #f3f5ebb2
 def check_inputs(
     folder: Path,  # for the message
     state: dict,  # of the last checkpoint
     prompts: Dataset,  # of `prompt_sets`
-    reward_model: RewardModel | FunctionReward,
+    reward_model: RewardModel | FunctionReward | AnswerReward,
     pairs: dict | None = None,  # of `pairs_to_learn`
 ):
     "Raise ValueError if prompts or reward model are not those that the run began with."
@@ -459,6 +501,20 @@ def announce_early_end(
     if 'SIGTERM' in reason:
         raise SystemExit(143)
 
+# %% ../../nbs/run/command.ipynb #d942eca7
+def save_policy(
+    folder: Path,  # of the run
+    trainer: RLHFTrainer,  # at its end: LoRA is merged
+    tokenizer,
+    settings: dict,  # what the run was asked for
+):
+    "Write the tuned model as an ordinary folder of transformers."
+    model = trainer.agent.model
+    merge_lora(model)  # if there is any
+    model.config.rlhf = settings  # into config.json
+    model.generation_config = sampling_settings(trainer.config, eos_ids(model), pad_id(model))
+    trainer.agent.save_pretrained(folder, tokenizer)
+
 # %% ../../nbs/run/command.ipynb #4f8dd54f
 def finish_ppo(
     folder: Path,  # in which `begin_run` has been, and perhaps more
@@ -482,10 +538,7 @@ def finish_ppo(
             trainer, batches, reward_model, folder, state, run.save_every, new_logger)
     announce_early_end(folder, reason, len(rows), config.updates)
 
-    model = trainer.agent.model
-    model.config.rlhf = settings  # into config.json
-    model.generation_config = sampling_settings(config, eos_ids(model), pad_id(model))
-    trainer.agent.save_pretrained(folder, tokenizer)
+    save_policy(folder, trainer, tokenizer, settings)
     figures = state['figures'] | {
         'method': config.method,
         'updates': len(rows),
@@ -588,9 +641,12 @@ def evaluate_run(
 ) -> tuple[dict[str, pd.DataFrame], dict]:  # as of `evaluate`
     "Have the models of all steps answer held-out prompts."
     held_out = inputs.data['held_out']
-    some = Subset(held_out, range(min(run.eval_prompts, len(held_out))))
     agents = dict(zip(STEPS, (inputs.base, Agent(trainer.ref_model), trainer.agent)))
-    return evaluate(agents, some, reward_model, trainer.ref_model, inputs.judge, config)
+    others = reward_model, trainer.ref_model, inputs.judge, config
+    if run.chat:
+        return evaluate_answers(agents, held_out, *others)
+    some = Subset(held_out, range(min(run.eval_prompts, len(held_out))))
+    return evaluate(agents, some, *others)
 
 # %% ../../nbs/run/command.ipynb #9afb3439
 def complete_run(
@@ -673,7 +729,7 @@ def train(
     if run.resume:
         take_up(Path(run.resume), updates_asked(run, config), started)
         return Path(run.resume)
-    config = config or MethodConfig()
+    config = config or MethodConfig(**CHAT_PPO if run.chat else {})
     with spare_memory('the run', run, config):
         inputs = load_inputs(run, config, begun=False)
         folder = new_run_dir(run.out)
@@ -689,6 +745,8 @@ def parse_options() -> tuple[RunConfig, MethodConfig | None]:  # None: as the ru
     parser = HfArgumentParser(
         (RunConfig, MethodConfig), prog='rlhf-train',
         description="InstructGPT's three steps: demonstrations, comparisons, PPO.")
+    if parser.parse_args().chat:
+        parser.set_defaults(**CHAT_RUN, **CHAT_PPO)
     run, config = parser.parse_args_into_dataclasses()
     if run.resume:
         updates_asked(run, config)

@@ -42,6 +42,8 @@ from rlhf_nbdev.reward import (
     RewardModel,
     normalize,
 )
+from .chat import check_template
+from .dialogs import around_question, question_sets, try_dialogs
 from .loggers import require_logger
 from rlhf_nbdev.run.stages import (
     RunConfig,
@@ -103,11 +105,12 @@ def require_disk(
 def step_memory(
     model,  # the policy
     config: RLHFConfig,
+    copies: int = 6,  # of the weights: three models, the gradient and Adam's two averages
 ) -> tuple[int, int]:  # bytes: of all weights; of logits and their gradients
     "What an optimizer step takes at the least."
     rows = config.batch_size/(config.minibatches*config.microbatches)
     V = model.get_input_embeddings().num_embeddings
-    return 6*weight_bytes(model), int(2*4*rows*config.response_length*V)
+    return copies*weight_bytes(model), int(2*4*rows*config.response_length*V)
 
 # %% ../../nbs/run/inputs.ipynb #a4a91bf1
 def room_in_memory(
@@ -125,9 +128,10 @@ def require_memory(
     model,  # the policy
     config: RLHFConfig,
     room: int | None,  # of `room_in_memory`
+    copies: int = 6,  # as of `step_memory`
 ):
     "Raises ValueError if one optimizer step cannot fit."
-    weights, logits = step_memory(model, config)
+    weights, logits = step_memory(model, config, copies)
     if room is not None and weights + logits > room:
         raise ValueError(
             f'one optimizer step takes {(weights + logits)/1e9:,.1f} GB of memory at the least '
@@ -180,19 +184,23 @@ class FunctionReward:
         prompt_length: int,  # P, to which all prompts are padded
         mean: float = 0.0,  # these two: the scale
         std: float = 1.0,
+        around: tuple[str, str] = ('', ''),  # what a chat template puts around a question
     ):
         self.path = path
         self.function = import_function(path)
         self.tokenizer = tokenizer
         self.prompt_length = prompt_length
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.around = around
 
     def __call__(self,
         tokens: torch.Tensor,  # (B, T)
         mask: torch.Tensor,  # (B, T)
     ) -> torch.Tensor:  # (B,)
-        texts = row_texts(self.tokenizer, tokens, mask, self.prompt_length)
-        scores = as_scores(self.ask(*texts), tokens)
+        prompts, responses = row_texts(self.tokenizer, tokens, mask, self.prompt_length)
+        before, behind = self.around
+        asked = [text.removeprefix(before).removesuffix(behind) for text in prompts]
+        scores = as_scores(self.ask(asked, responses), tokens)
         return (scores - self.mean.to(scores.device))/self.std.to(scores.device)
 
 # %% ../../nbs/run/inputs.ipynb #c95c4586
@@ -215,7 +223,7 @@ def save_pretrained(self: FunctionReward,
     "Write path and scale as `function.json`."
     Path(folder).mkdir(parents=True, exist_ok=True)
     about = {'function': self.path, 'prompt_length': self.prompt_length,
-             'mean': self.mean.item(), 'std': self.std.item()}
+             'mean': self.mean.item(), 'std': self.std.item(), 'around': self.around}
     (Path(folder)/'function.json').write_text(json.dumps(about), encoding='utf-8')
 
 # %% ../../nbs/run/inputs.ipynb #9b499f9c
@@ -229,10 +237,11 @@ def from_pretrained(cls: FunctionReward,
     try:
         about = json.loads(path.read_text(encoding='utf-8'))
         scale = float(about['mean']), float(about['std'])
+        before, behind = map(str, about['around'])
         arguments = str(about['function']), tokenizer, int(about['prompt_length'])
     except (ValueError, TypeError, KeyError):
         raise ValueError(f'{path} is damaged, or of no run') from None
-    return cls(*arguments, *scale)
+    return cls(*arguments, *scale, (before, behind))
 
 # %% ../../nbs/run/inputs.ipynb #372a8e5d
 @patch
@@ -342,7 +351,8 @@ def prompt_sets(
     "Prompts to train on and prompts to evaluate with. Raises ValueError if there is no batch."
     if run.prompts:
         return own_prompts(tokenizer, run, config)
-    data = review_prompts(tokenizer, run, config)
+    find = question_sets if run.chat else review_prompts
+    data = find(tokenizer, run, config)
     if config.batch_size > len(data['train']):
         raise ValueError(f"batch_size {config.batch_size} exceeds the {len(data['train'])} "
                          'prompts: lower it')
@@ -393,7 +403,7 @@ def find_teachers(
         return
     inputs.preferences = find_preferences(run)
     inputs.ratings = find_ratings(run)
-    if inputs.preferences is None and inputs.ratings is None:
+    if inputs.preferences is None and inputs.ratings is None and not run.chat:
         inputs.reviews = inputs.data
         if run.prompts:
             inputs.reviews = review_prompts(inputs.tokenizer, run, config)
@@ -477,8 +487,9 @@ def find_reward(
 ):  # tokens (B, T), mask (B, T) -> scores (B,); None: step two will make it
     "The reward that was given in place of step two. Raises ValueError if it does not fit."
     if names_function(run.reward):
-        return FunctionReward(run.reward, tokenizer, config.prompt_length)
-    if run.reward:
+        around = around_question(tokenizer) if run.chat else ('', '')
+        return FunctionReward(run.reward, tokenizer, config.prompt_length, around=around)
+    if run.reward and not run.chat:
         return read_reward_model(Path(run.reward), model, tokenizer, run.model).to(run.device)
 
 # %% ../../nbs/run/inputs.ipynb #89406e96
@@ -507,6 +518,9 @@ def try_steps(
         if error.__cause__ is None:
             raise
         raise ValueError(f'{error} on a first response: {first_line(error.__cause__)}') from None
+    if run.chat:
+        try_dialogs(run, config, policy.model, tokenizer)
+        return
     if not run.sft:
         try_demonstrations(run, config, model, tokenizer)
     if not run.reward:
@@ -521,7 +535,8 @@ def require_room(
     "Folders, disk and memory for a new run. Raises OSError or ValueError."
     root = stages_root(run.stages)
     require_writable(Path(run.out or 'runs'), 'out')
-    require_disk(Path(run.out or 'runs'), 9*weight_bytes(model), 'out')
+    copies = 3 if run.chat else 9  # of the weights; checkpoints of LoRA are small
+    require_disk(Path(run.out or 'runs'), copies*weight_bytes(model), 'out')
     if not (run.sft and run.reward):
         if not root.exists():
             require_writable(root, 'stages')
@@ -533,7 +548,9 @@ def mention_learning_rate(
     config: RLHFConfig,
 ):
     "Say so if PPO is to learn another model at the embedded model's rate."
-    if run.model != 'embedded' and config.learning_rate == RLHFConfig().learning_rate:
+    if run.model == 'embedded' or run.chat:
+        return
+    if config.learning_rate == RLHFConfig().learning_rate:
         print(f'learning_rate {config.learning_rate:g} was chosen for the embedded model; for the '
               "GPT-2 of 124 million parameters Ziegler et al.'s code has 1e-5: "
               '--learning_rate 1e-5')
@@ -547,7 +564,10 @@ def load_inputs(
     "All that a run reads, tried. Raises ValueError, FileNotFoundError, whatever cannot work."
     require_logger(run.report_to)
     base_model, tokenizer = load_model(run.model)
-    require_memory(base_model, config, room_in_memory(run.device))
+    copies = 2 if run.chat else 6  # with LoRA most weights do not learn, and are shared
+    require_memory(base_model, config, room_in_memory(run.device), copies)
+    if run.chat:
+        check_template(run.model, tokenizer)
     if not begun:
         require_room(run, config, base_model)
         mention_learning_rate(run, config)

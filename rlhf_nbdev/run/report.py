@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/report.html.md"""
 # %% auto #0
 __all__ = ['STEPS', 'FIGURES', 'STYLE', 'PAGE', 'html_row', 'html_table', 'step_one_in_words', 'step_two_in_words', 'stage_rows',
            'figure_text', 'by_step', 'win_rows', 'side_by_side', 'sample_rows', 'most_changed', 'html_samples',
-           'scale_in_words', 'figure_as_html', 'judge_section', 'frontier_section', 'write_report', 'print_figures',
-           'print_samples', 'finish_run']
+           'scale_in_words', 'figure_as_html', 'judge_section', 'frontier_section', 'conversations_section',
+           'topic_in_words', 'write_report', 'print_figures', 'print_samples', 'finish_run']
 
 # %% ../../nbs/run/report.ipynb #e21a75b1
 import base64
@@ -239,6 +239,22 @@ def frontier_section(
             'that come with the package, made with the default settings but for β (lesson 8). '
             'Star: this run.</p>')
 
+# %% ../../nbs/run/report.ipynb #a354625f
+def conversations_section(
+    table: pd.DataFrame,  # of `side_by_side`
+    settings: dict,  # what the run was asked for
+    n: int = 8,  # questions, those that come twice once
+) -> str:  # '' if it was no chat model
+    "Questions, and the answers of all steps side by side."
+    if not settings.get('chat'):
+        return ''
+    parts = ['<h2>Conversations, side by side</h2>']
+    for sample in table.drop_duplicates('prompt')[:n].to_dict('records'):
+        parts.append(f"<h3>{html.escape(printable(sample['prompt']))}</h3>")
+        answers = [sample[step] for step in STEPS]
+        parts.append(html_table([answers], STEPS.values()))
+    return ''.join(parts)
+
 # %% ../../nbs/run/report.ipynb #175ab7fc
 STYLE = '''
 body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -253,11 +269,20 @@ PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>rlhf_nbdev
 <h1>Three steps on {topic}</h1>{steps}
 <h2>On {n_prompts} held-out prompts</h2>{figures}
 <p>{scale} Perplexity is at the sampling temperature, {temperature}. A response has at most
-{response_length} tokens.</p>{judge}
+{response_length} tokens.</p>{judge}{conversations}
 <h2>Step three</h2>{curves}{frontier}
 <h2>The {n_changed} samples whose score step three changed most</h2>{changed}
 <details><summary>All samples</summary>{samples}</details>
 <h2>Settings</h2>{settings}</html>'''
+
+# %% ../../nbs/run/report.ipynb #126f77dd
+def topic_in_words(
+    settings: dict,  # what the run was asked for
+) -> str:
+    "What the prompts were about."
+    if settings.get('chat'):
+        return 'questions about films'
+    return 'prompts of your own' if settings.get('prompts') else 'movie reviews'
 
 # %% ../../nbs/run/report.ipynb #656c8d7d
 def write_report(
@@ -271,7 +296,7 @@ def write_report(
     changed = most_changed(table)
     page = PAGE.format(
         style=STYLE,
-        topic='prompts of your own' if settings.get('prompts') else 'movie reviews',
+        topic=topic_in_words(settings),
         scale=html.escape(scale_in_words(figures.get('reward', {}))),
         steps=html_table(stage_rows(figures), ['step', 'what came of it', 'seconds, when made']),
         n_prompts=len(table),
@@ -280,6 +305,7 @@ def write_report(
         temperature=settings['temperature'],
         response_length=settings['response_length'],
         judge=judge_section(figures),
+        conversations=conversations_section(table, settings),
         curves=figure_as_html(draw_curves(rows), 'reward, KL and entropy by update'),
         frontier=frontier_section(figures, settings),
         n_changed=len(changed),

@@ -6,12 +6,13 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/stages.html.md"""
 
 # %% auto #0
 __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', 'require_model', 'names_function', 'require_one',
-           'require_file_of_column', 'require_device', 'looks_like_path', 'absolute_path', 'Material', 'model_rate',
-           'require_text', 'RunConfig', 'digest_model', 'stage_folder', 'do_stage', 'stages_root',
-           'require_place_for_stages', 'keep_stage', 'hold_out', 'require_rows', 'find_demonstrations',
-           'learn_demonstrations', 'require_same_tokenizer', 'read_fine_tuned', 'fine_tune', 'find_ratings',
-           'learn_from_people', 'learn_from_labels', 'longest_comparison', 'find_preferences', 'learn_from_preferences',
-           'reward_inputs', 'teach_reward_model', 'read_reward_model', 'fit_reward_model', 'first_two_steps']
+           'require_file_of_column', 'require_files_of_columns', 'require_chat_material', 'require_device',
+           'looks_like_path', 'absolute_path', 'Material', 'model_rate', 'require_text', 'RunConfig', 'digest_model',
+           'stage_folder', 'do_stage', 'stages_root', 'require_place_for_stages', 'keep_stage', 'hold_out',
+           'require_rows', 'find_demonstrations', 'learn_demonstrations', 'require_same_tokenizer', 'read_fine_tuned',
+           'fine_tune', 'find_ratings', 'learn_from_people', 'learn_from_labels', 'longest_comparison',
+           'find_preferences', 'learn_from_preferences', 'reward_inputs', 'teach_reward_model', 'read_reward_model',
+           'fit_reward_model', 'find_or_make_steps', 'first_two_steps']
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
@@ -113,6 +114,38 @@ def require_file_of_column(
         raise ValueError(f'--{column} {name} names a column of a file of your own, and there is '
                          f'none: give --{" or --".join(files)}')
 
+# %% ../../nbs/run/stages.ipynb #938c9c64
+def require_files_of_columns(
+    material,  # settings of a run
+):
+    "Raises ValueError, as `require_file_of_column`, for each column that is named."
+    files = {name: getattr(material, name) for name in ('prompts', 'demonstrations', 'preferences')}
+    of_column = {'prompt_column': files,
+                 'response_column': {'demonstrations': material.demonstrations},
+                 'chosen_column': {'preferences': material.preferences},
+                 'rejected_column': {'preferences': material.preferences}}
+    for column, could_have_it in of_column.items():
+        require_file_of_column(column, getattr(material, column), **could_have_it)
+
+# %% ../../nbs/run/stages.ipynb #2b7fd847
+def require_chat_material(
+    material,  # settings of a run
+):
+    "Raises ValueError if a chat model is asked to learn from what is no conversation."
+    if not material.chat:
+        return
+    if material.model == 'embedded':
+        raise ValueError('--chat wants a chat model, and the embedded model is none: leave --model '
+                         "out, or name a chat model; from Python, `RunConfig(**CHAT_RUN)` of "
+                         'run/dialogs')
+    usual = {'data': 'package', 'n_train': 10_000, 'prompts': '', 'demonstrations': '',
+             'preferences': ''}
+    for name, value in usual.items():
+        if getattr(material, name) != value:
+            raise ValueError(f'--chat and --{name} do not go together: a chat model learns from '
+                             'questions about films, and from what people wrote and rated; leave '
+                             'one of them out')
+
 # %% ../../nbs/run/stages.ipynb #6f16a903
 def require_device(
     device: str,  # as torch names it
@@ -154,6 +187,9 @@ class Material:
     "What the three steps learn from: the first settings of `RunConfig`."
     model: str = option(
         'embedded', "'embedded', a folder, or a name on the Hugging Face hub such as gpt2.")
+    chat: bool = option(
+        False, 'A chat model learns to say what it thinks of films; settings that are not given '
+        'are those of lesson 12.')
     data: str = option(
         'package',
         "'package', the path of Kaggle's CSV, 'hub', or the name of a data set on the hub. (Other "
@@ -189,12 +225,8 @@ class Material:
         for name in ('prompts', 'demonstrations', 'ratings', 'preferences'):
             if getattr(self, name) not in ('', 'labels'):
                 setattr(self, name, str(Path(getattr(self, name)).absolute()))
-        require_file_of_column('prompt_column', self.prompt_column, prompts=self.prompts,
-                               demonstrations=self.demonstrations, preferences=self.preferences)
-        require_file_of_column('response_column', self.response_column,
-                               demonstrations=self.demonstrations)
-        for name in ('chosen_column', 'rejected_column'):
-            require_file_of_column(name, getattr(self, name), preferences=self.preferences)
+        require_files_of_columns(self)
+        require_chat_material(self)
 
 # %% ../../nbs/run/stages.ipynb #cbb9ccd7
 RATES = {  # the embedded model's, and any other's: Radford et al. 2018; Ziegler et al.'s code
@@ -676,16 +708,25 @@ def fit_reward_model(
     return read_reward_model(folder, model, tokenizer, run.model).to(run.device), folder, figures
 
 # %% ../../nbs/run/stages.ipynb #305ee710
+def find_or_make_steps(
+    run: RunConfig,  # of the embedded model
+    config: RLHFConfig,
+    ratings: pd.DataFrame | None,  # of `find_ratings`; None: labels have to do
+) -> tuple:  # the fine-tuned model, its tokenizer, the reward model, its folder, its figures
+    "Steps one and two on the packaged reviews."
+    base_model, tokenizer = load_model(run.model)
+    model, _, _ = fine_tune(run, config, base_model, tokenizer)
+    data = None
+    if ratings is None:
+        data = {split: IMDBDataset(tokenizer, split) for split in ('train', 'held_out')}
+    reward_model, folder, figures = fit_reward_model(run, config, model, tokenizer, ratings, data)
+    return model, tokenizer, reward_model, folder, figures
+
+# %% ../../nbs/run/stages.ipynb #917bd45f
 def first_two_steps(
     seed: int,
     rated_sentences: int = 10_000,
 ) -> tuple:  # the fine-tuned model, its tokenizer, the reward model
     "Steps one and two of the main job with this seed, made or found."
     run, config = RunConfig(rated_sentences=rated_sentences, device='cpu'), RLHFConfig(seed=seed)
-    base_model, tokenizer = load_model(run.model)
-    model, _, _ = fine_tune(run, config, base_model, tokenizer)
-    ratings, data = find_ratings(run), None
-    if ratings is None:  # labels have to do
-        data = {split: IMDBDataset(tokenizer, split) for split in ('train', 'held_out')}
-    reward_model, _, _ = fit_reward_model(run, config, model, tokenizer, ratings, data)
-    return model, tokenizer, reward_model
+    return find_or_make_steps(run, config, find_ratings(run))[:3]
