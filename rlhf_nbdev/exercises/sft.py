@@ -540,7 +540,7 @@ check_loss_gradient = Check(
     mistakes=GRADIENT_MISTAKES,
     use=without_autograd,
     success='each position is pulled to the token that comes next and pushed from all others, by '
-            'what it said; opening, padding and the last position feel nothing',
+            'what it said; a position whose next token is not to be learnt feels nothing',
 )
 
 # %% ../../nbs/exercises/sft.ipynb #9b3102c8
