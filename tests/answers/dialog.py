@@ -1797,3 +1797,223 @@ def my_without_lora(model, kind, function):
         model.zero_grad()
         for layer, scale in zip(layers, scales):
             layer.scale = scale
+
+
+# %% wrong check_without_lora: where `function` ends in KeyboardInterrupt
+def my_without_lora(model, kind, function):
+    layers = [m for m in model.modules() if isinstance(m, kind)]
+    scales = [layer.scale for layer in layers]
+
+    def restore():
+        for layer, scale in zip(layers, scales):
+            layer.scale = scale
+
+    for layer in layers:
+        layer.scale = 0.0
+    try:
+        with torch.no_grad():
+            result = function(model)
+    except Exception:
+        restore()
+        raise
+    restore()
+    return result
+
+
+# %% wrong check_without_lora: comes back with the scale of one
+def my_without_lora(model, kind, function):
+    layers = [m for m in model.modules() if isinstance(m, kind)]
+    scale = layers[0].scale if layers else None
+    try:
+        for layer in layers:
+            layer.scale = 0.0
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for layer in layers:
+            layer.scale = scale
+
+
+# %% wrong check_without_lora: where the model itself is such a layer
+def my_without_lora(model, kind, function):
+    swapped = []
+    try:
+        for parent in list(model.modules()):
+            for name, child in list(parent._modules.items()):
+                if isinstance(child, kind):
+                    swapped.append((parent, name, child))
+                    setattr(parent, name, child.linear)
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for parent, name, child in reversed(swapped):
+            setattr(parent, name, child)
+
+
+# %% wrong check_without_lora: stays off
+def my_without_lora(model, kind, function):
+    saved = []
+    try:
+        for name, module in model.named_modules(remove_duplicate=False):
+            if isinstance(module, kind):
+                saved.append((module, module.scale))
+                module.scale = 0.0
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for module, scale in saved:
+            module.scale = scale
+
+
+# %% wrong check_without_lora: gradients are switched on
+def my_without_lora(model, kind, function):
+    old = {m: m.scale for m in model.modules() if isinstance(m, kind)}
+    torch.set_grad_enabled(False)
+    try:
+        for m in old:
+            m.scale = 0.0
+        return function(model)
+    finally:
+        for m, scale in old.items():
+            m.scale = scale
+        torch.set_grad_enabled(True)
+
+
+# %% wrong check_without_lora: another module than the model itself
+def my_without_lora(model, kind, function):
+    reference = copy.deepcopy(model)
+    for module in reference.modules():
+        if isinstance(module, kind):
+            module.scale = 0.0
+    with torch.no_grad():
+        return function(reference)
+
+
+# %% wrong check_without_lora: was changed in place
+def my_without_lora(model, kind, function):
+    saved = []
+    for module in model.modules():
+        if isinstance(module, kind):
+            for name, p in module.named_parameters():
+                if name.split(".")[0] == "up":
+                    saved.append((p, p.detach().clone()))
+    with torch.no_grad():
+        try:
+            for p, _ in saved:
+                p.zero_()
+            return function(model)
+        finally:
+            for p, numbers in saved:
+                p.copy_(numbers)
+
+
+# %% wrong check_without_lora: the class itself is changed
+def my_without_lora(model, kind, function):
+    forward = kind.forward
+    try:
+        kind.forward = lambda self, x: self.linear(x)
+        with torch.no_grad():
+            return function(model)
+    finally:
+        kind.forward = forward
+
+
+# %% wrong check_without_lora: gradients are recorded
+def my_without_lora(model, kind, function):
+    layers = [m for m in model.modules() if isinstance(m, kind)]
+    scales = [m.scale for m in layers]
+    try:
+        with torch.no_grad():
+            for m in layers:
+                m.scale = 0.0
+        return function(model)
+    finally:
+        with torch.no_grad():
+            for m, scale in zip(layers, scales):
+                m.scale = scale
+
+
+# %% wrong check_without_lora: still on
+def my_without_lora(model, kind, function):
+    layers = [m for m in model.modules() if isinstance(m, kind)]
+    try:
+        for layer in layers:
+            layer.forward = lambda x: layer.linear(x)
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for m in layers:
+            m.__dict__.pop("forward", None)
+
+
+# %% right check_without_lora
+import contextlib
+
+
+def my_without_lora(model, kind, function):
+    # The stack undoes last in, first out, so a layer met twice ends with its first value.
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for _, module in model.named_modules(remove_duplicate=False):
+            if isinstance(module, kind):
+                stack.callback(setattr, module, "scale", module.scale)
+                module.scale = 0.0
+        return function(model)
+
+
+# %% right check_without_lora
+def my_without_lora(model, kind, function):
+    # An attribute on the instance hides the forward of the class.
+    missing = object()
+    before = {
+        m: m.__dict__.get("forward", missing)
+        for m in model.modules()
+        if isinstance(m, kind)
+    }
+    try:
+        for m in before:
+            m.forward = lambda x, m=m: m.linear(x)
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for m, forward in before.items():
+            if forward is missing:
+                m.__dict__.pop("forward", None)
+            else:
+                m.forward = forward
+
+
+# %% right check_without_lora
+def my_without_lora(model, kind, function):
+    # Each layer changes its class for a while.
+    def only_linear(self, x):
+        return self.linear(x)
+
+    layers = [m for m in model.modules() if isinstance(m, kind)]
+    classes = [type(m) for m in layers]
+    try:
+        for layer, cls in zip(layers, classes):
+            layer.__class__ = type(cls.__name__ + "Off", (cls,), {"forward": only_linear})
+        with torch.no_grad():
+            return function(model)
+    finally:
+        for layer, cls in zip(layers, classes):
+            layer.__class__ = cls
+
+
+# %% right check_without_lora
+@torch.no_grad()
+def my_without_lora(model, kind, function):
+    # One layer per level of recursion, each with its own finally.
+    def ask(layers):
+        if not layers:
+            return function(model)
+        first, *rest = layers
+        scale = first.scale
+        try:
+            first.scale = 0.0
+            return ask(rest)
+        finally:
+            first.scale = scale
+
+    return ask([m for m in model.modules() if isinstance(m, kind)])
