@@ -28,6 +28,7 @@ from .agent import Agent, Rewards, Rollout, TextReward, reward_scores
 from .dataset import pad_left
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats
 from .reward import RewardModel, ended_ids, normalize
+from .tools.models import context_length
 from .tools.reading import score_responses
 from .tools.tokens import encode, eos_of
 from .train import rollout_metrics, sample_responses
@@ -251,7 +252,9 @@ class DialogPrompts(Dataset):
 
 # %% ../nbs/12_dialog.ipynb #15908dcb
 class WordsReward:
-    "A reward that reads the answer alone, as text, and no prompt: for `TextReward`."
+    """A reward that reads the answer alone, as text, and no prompt: for `TextReward`.
+
+    Of an answer that is longer than the reward model's context, the beginning is read."""
     def __init__(self,
         reward_model: RewardModel,
         tokenizer,  # the reward model's
@@ -263,6 +266,8 @@ class WordsReward:
         responses: list[str],  # B texts
     ) -> torch.Tensor:  # (B,)
         rows = ended_ids(self.tokenizer, [text.strip() for text in responses])
+        context = context_length(self.reward_model.trunk) or math.inf
+        rows = [ids if len(ids) <= context else [*ids[:context - 1], ids[-1]] for ids in rows]
         T, pad = max(map(len, rows)), self.tokenizer.pad_token_id
         padded = [pad_left(ids, T, pad) for ids in rows]
         device = self.reward_model.head.weight.device

@@ -267,3 +267,30 @@ def test_a_reward_model_without_its_tokenizer_is_refused(files, tmp_path):
     with pytest.raises(ValueError, match='has no tokenizer beside it'):
         train_quietly(*configs)
     assert not (tmp_path/'refused').exists()
+
+
+def test_a_folder_that_is_called_chat_is_not_the_chat_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'chat').mkdir()
+    assert RunConfig(**CHAT_RUN).model == 'chat'
+
+
+def test_an_answer_that_is_longer_than_the_reward_model_reads_has_a_score(files):
+    tokenizer = load_model()[1]
+    reward = dialogs.AnswerReward.from_pretrained(files/'reward', tokenizer, 'cpu')
+    context = reward.function.reward_model.trunk.config.n_positions
+    long = 'A fine film. '*context
+    begins_alike = long[:-40]
+    scores = reward.function([long, begins_alike, 'A fine film.'])
+    assert scores.isfinite().all()
+    assert torch.allclose(scores[0], scores[1])
+
+
+def test_a_tokenizer_that_the_reward_model_does_not_know_is_refused(files, tmp_path):
+    tokenizer = load_model()[1]
+    small, _ = load_model()
+    RewardModel(small).save_pretrained(tmp_path)
+    tokenizer.add_tokens(['<|another|>'])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match='has learnt with another one'):
+        dialogs.AnswerReward.from_pretrained(tmp_path, tokenizer, 'cpu')

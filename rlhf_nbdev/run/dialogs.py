@@ -189,8 +189,12 @@ def from_pretrained(cls: AnswerReward,
     if not (Path(folder)/'tokenizer_config.json').is_file():
         raise ValueError(f'{folder}: the reward model has no tokenizer beside it, and a chat '
                          "model's tokens are not its own: save the tokenizer there")
-    reward_model = RewardModel.from_pretrained(folder)
-    return cls(reward_model.to(device), load_tokenizer(folder), tokenizer)
+    reward_model, words_tokenizer = RewardModel.from_pretrained(folder), load_tokenizer(folder)
+    n_known = reward_model.trunk.get_input_embeddings().num_embeddings
+    if len(words_tokenizer) > n_known:
+        raise ValueError(f'{folder}: its tokenizer has {len(words_tokenizer)} tokens, and its '
+                         f'reward model knows {n_known}: it has learnt with another one')
+    return cls(reward_model.to(device), words_tokenizer, tokenizer)
 
 # %% ../../nbs/run/dialogs.ipynb #cb4d5a13
 def fit_answer_reward(

@@ -218,7 +218,7 @@ class Material:
     rejected_column: str = option('', 'Name of the worse response in --preferences.')
 
     def __post_init__(self):
-        if self.model != 'embedded':
+        if self.model not in ('embedded', 'chat'):
             self.model = absolute_path('model', self.model)
         if self.data not in ('package', 'hub'):
             self.data = absolute_path('data', self.data)
