@@ -356,6 +356,90 @@ def test_what_the_panel_refuses(speakers, tmp_path):
         ChatPanel([Speaker('x', one.agent, untaught)])
 
 
+@pytest.mark.parametrize('name', ['pairs.csv', 'pairs.tsv', 'pairs.json', 'pairs'])
+def test_a_file_that_would_not_be_read_as_json_lines_is_refused(speakers, tmp_path, name):
+    with pytest.raises(ValueError, match='name a file that ends with .jsonl'):
+        ChatPanel(speakers, tmp_path/'own'/name)
+    assert not (tmp_path/'own').exists()
+
+
+@pytest.mark.parametrize('data, told', [
+    (json.dumps([{'a': 1}], indent=1).encode(), 'line 1 is no JSON object: mend or remove it'),
+    (b'[{"a": 1}]\n', 'line 1 is no JSON object'),
+    (b'{"a": 1}\n\nprompt,chosen\n', 'line 3 is no JSON object'),
+    ('{"a": 1}\n'.encode('utf-16'), 'no text in UTF-8: save it as UTF-8'),
+    ('{"a": 1}'.encode('utf-16-le'), 'no text in UTF-8'),
+    ('{"a": "é"}\n'.encode('latin-1'), 'no text in UTF-8'),
+])
+def test_nothing_is_added_to_what_are_no_json_lines(speakers, tmp_path, data, told):
+    path = tmp_path/'pairs.jsonl'
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=told) as refused:
+        ChatPanel(speakers, path)
+    assert str(path) in str(refused.value) and '\n' not in str(refused.value)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize('data', [b'', b'\xef\xbb\xbf{"a": 1}\r\n\r\n', '{"a": "é"}'.encode()])
+def test_json_lines_are_added_to(new_panel, tmp_path, data):
+    (tmp_path/'own').mkdir()
+    (tmp_path/'own'/'pairs.jsonl').write_bytes(data)
+    panel = say(new_panel(), 'The film is')
+    panel.better[0].click()
+    assert panel.path.read_bytes().startswith(data) and b'"prompt"' in panel.path.read_bytes()
+
+
+def test_behind_a_link_the_file_itself_is_written_and_undone(speakers, tmp_path):
+    real, link = tmp_path/'real.jsonl', tmp_path/'link.jsonl'
+    link.symlink_to(real)
+    panel = say(ChatPanel(speakers, link, min_seconds=0, response_length=8), 'The film is')
+    panel.better[0].click()
+    assert real.read_bytes().count(b'"prompt"') == 1
+    click(panel, 'Undo')
+    assert link.is_symlink() and real.read_bytes() == b''
+    panel.better[1].click()
+    assert real.read_bytes().count(b'"prompt"') == 1
+
+
+def test_the_file_stays_where_it_was_when_the_notebook_changes_its_folder(
+        speakers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'elsewhere').mkdir()
+    panel = say(ChatPanel(speakers, 'p.jsonl', min_seconds=0, response_length=8), 'The film is')
+    panel.better[0].click()
+    monkeypatch.chdir('elsewhere')
+    click(panel, 'Undo')
+    assert (tmp_path/'p.jsonl').read_bytes() == b''
+    panel.better[1].click()
+    assert (tmp_path/'p.jsonl').read_bytes() and not any((tmp_path/'elsewhere').iterdir())
+
+
+def test_a_tilde_is_the_home_folder(speakers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path/'home'))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path/'home'))
+    panel = say(ChatPanel(speakers, '~/p.jsonl', min_seconds=0, response_length=8), 'The film is')
+    panel.better[0].click()
+    assert (tmp_path/'home'/'p.jsonl').is_file() and not (tmp_path/'~').exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(speakers, tmp_path):
+    (tmp_path/'f.txt').write_text('')
+    for path in (tmp_path/'f.txt'/'p.jsonl', tmp_path/'f.txt'/'a'/'p.jsonl', '/proc/p.jsonl'):
+        with pytest.raises(OSError, match='name a file in another folder'):
+            ChatPanel(speakers, path)
+
+
+@pytest.mark.parametrize('name, numbers', [
+    ('temperature', [0, -1, float('nan'), float('inf')]),
+    ('response_length', [0, -1, 2.5]),
+])
+def test_numbers_that_nothing_can_be_sampled_with_are_refused(new_panel, name, numbers):
+    for number in numbers:
+        with pytest.raises(ValueError, match=f'{name} must be a .*number above 0, not {number}'):
+            new_panel(**{name: number})
+
+
 def test_one_model_has_nothing_to_compare(speakers, tmp_path):
     panel = ChatPanel(speakers[:1], tmp_path/'pairs.jsonl', response_length=4)
     say(say(panel, 'The film is'), 'The actors are')

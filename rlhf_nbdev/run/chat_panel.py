@@ -6,15 +6,19 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/chat_panel.html.md"""
 
 # %% auto #0
 __all__ = ['FULL_COLOUR', 'SMALL_TEXT', 'surprises', 'text_pieces', 'on_colour', 'colour_legend', 'reply_html', 'scores_in_words',
-           'reply_in_words', 'comparison_record', 'remove_json_line', 'Exchange', 'exchange_html', 'ChatPanel']
+           'reply_in_words', 'comparison_record', 'remove_json_line', 'check_json_lines', 'comparisons_path',
+           'Exchange', 'exchange_html', 'check_reply_options', 'ChatPanel']
 
 # %% ../../nbs/run/chat_panel.ipynb #177a7731
 import html
 import json
+import math
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Callable
 
@@ -33,7 +37,13 @@ from rlhf_nbdev.run.chat import (
     take_back,
     write_reply,
 )
-from ..tools.files import append_json_line, is_text, printable, write_whole
+from rlhf_nbdev.tools.files import (
+    append_json_line,
+    is_text,
+    json_lines,
+    printable,
+    write_whole,
+)
 from ..tools.machine import saying_what_takes_less
 from ..tools.models import autocast
 from ..tools.tokens import decode_ids
@@ -160,6 +170,40 @@ def remove_json_line(
     del lines[len(lines) - 1 - lines[::-1].index(line)]
     write_whole(path, lambda new: new.write_bytes(b'\n'.join(lines)))
 
+# %% ../../nbs/run/chat_panel.ipynb #0f10eb71
+def check_json_lines(
+    path: Path,
+):
+    "Raises ValueError, in one line, unless a file holds a JSON object a line, in UTF-8."
+    data = path.read_bytes()
+    if b'\0' in data or data != data.decode(errors='ignore').encode():
+        raise ValueError(f'{path} is no text in UTF-8: save it as UTF-8, or name a new file')
+    for number, value in json_lines(data):
+        if not isinstance(value, dict):
+            raise ValueError(f'{path}, line {number} is no JSON object: mend or remove it, '
+                             'or name a new file')
+
+# %% ../../nbs/run/chat_panel.ipynb #9d81f435
+def comparisons_path(
+    path: str | Path,  # of a file, there or not
+) -> Path:  # the same wherever it is used from, in a folder that is there
+    "Where comparisons go. Raises ValueError or OSError if they cannot be added there."
+    path = Path(path).expanduser().resolve()
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder: name a file that ends with .jsonl')
+    if path.suffix != '.jsonl':
+        raise ValueError('comparisons are JSON lines: name a file that ends with .jsonl, '
+                         f'not {path}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(f'{path.parent} cannot be written to ({error.strerror}): name a file in '
+                      'another folder') from None
+    if path.exists():
+        check_json_lines(path)
+    return path
+
 # %% ../../nbs/run/chat_panel.ipynb #efcf6581
 @dataclass
 class Exchange:
@@ -186,14 +230,25 @@ def exchange_html(
     asked = as_text(question, 'font-weight:bold;margin:8px 4px 0')
     return f'{asked}<div style="display:flex">{"".join(framed)}</div>'
 
+# %% ../../nbs/run/chat_panel.ipynb #d9df8eed
+def check_reply_options(
+    response_length: int,  # R
+    temperature: float,
+):
+    "Raises ValueError if nothing can be sampled with these."
+    if not isinstance(response_length, Integral) or response_length < 1:
+        raise ValueError(f'response_length must be a whole number above 0, not {response_length}')
+    if not 0 < temperature < math.inf:
+        raise ValueError(f'temperature must be a number above 0, not {temperature}')
+
 # %% ../../nbs/run/chat_panel.ipynb #f14cac0a
 class ChatPanel:
     """A panel for a notebook: talk with a chat model, or with two at once and say which is better.
 
-    Raises ValueError if there are more, or one cannot take turns; OSError of a path that is none"""
+    Raises ValueError or OSError of what cannot work: a model, an option, the file."""
     def __init__(self,
         speakers: list[Speaker],  # one or two; what they remember is left as it is
-        path: str | Path = 'my_comparisons.jsonl',  # of a file, which the first comparison makes
+        path: str | Path = 'my_comparisons.jsonl',  # .jsonl; the first comparison makes it
         score: Callable | None = None,  # a reward that reads text, as for `TextReward`
         min_seconds: float = 0.7,  # a choice that comes sooner after the replies is not counted
         **options,  # of `Chat`: system, response_length, temperature
@@ -205,9 +260,8 @@ class ChatPanel:
             check_template(speaker.name, speaker.tokenizer, options.get('system', ''))
         fresh = [Speaker(each.name, each.agent, each.tokenizer) for each in speakers]
         self.chat = Chat(fresh, **options)
-        self.path, self.score, self.min_seconds = Path(path), score, min_seconds
-        if self.path.is_dir():
-            raise IsADirectoryError(f'{path} is a folder: comparisons go to a file')
+        check_reply_options(self.chat.response_length, self.chat.temperature)
+        self.path, self.score, self.min_seconds = comparisons_path(path), score, min_seconds
         self.exchanges = []
         self.read_from = 0.0  # when the last replies were complete
         self.busy = threading.Lock()
@@ -389,7 +443,6 @@ def choose(self: ChatPanel, i: int) -> str:
     turns = self.chat.speakers[i].turns[last.left_out[i]:-1]
     messages = [*self.chat.opening, *chain.from_iterable(turns), last.question]
     record = comparison_record(messages, last.replies[i], last.replies[1 - i])
-    self.path.parent.mkdir(parents=True, exist_ok=True)
     append_json_line(self.path, record)
     last.chosen, last.record = i, record
     better = {'role': 'assistant', 'content': last.replies[i]['content']}
