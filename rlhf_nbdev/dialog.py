@@ -175,7 +175,8 @@ def merge_lora(
 ):
     """Add what LoRA has learnt to the weights, and take the thin layers away.
 
-    All weights can learn then. A reference that shares them stays as it is."""
+    All weights can learn then. Copy a reference that shares weights before that: what LoRA did not
+    stand beside is shared still."""
     for part in list(model.modules()):
         for name, child in list(part.named_children()):
             if isinstance(child, LoRA):
