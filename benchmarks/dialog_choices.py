@@ -9,7 +9,6 @@ the seconds and the memory of an update instead, one run after another, nothing 
 import argparse
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from common import peak_mib
 from dialog import CONFIG, answer_all, with_adapters
-from torch.utils.data import DataLoader
 
 from rlhf_nbdev.agent import Agent, TextReward
 from rlhf_nbdev.dialog import (
@@ -42,7 +41,7 @@ from rlhf_nbdev.run.inputs import packaged_judge
 from rlhf_nbdev.run.stages import first_two_steps
 from rlhf_nbdev.tools.files import append_json_line
 from rlhf_nbdev.tools.models import load_model
-from rlhf_nbdev.train import ppo_updates
+from rlhf_nbdev.train import ppo_updates, prompt_batches
 
 EMBEDDED = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 REPLIES = ['Why?', 'Would you see it again?']
@@ -82,8 +81,7 @@ def begin(what, blocks, rate, options, trainer_class, **changes):
     trainer = trainer_class(Agent(model), shared_copy(model), config)
     score_words = WordsReward(reward_model.to(options.device), review_tokenizer)
     prompts = DialogPrompts(tokenizer, film_questions(1000, seed=options.seed))
-    order = torch.Generator().manual_seed(options.seed)
-    loader = DataLoader(prompts, config.batch_size, shuffle=True, drop_last=True, generator=order)
+    loader = prompt_batches(prompts, config)
     with trainer.autocast():
         scale_words(TextReward(score_words, tokenizer), trainer.agent, loader, config)
     return trainer, tokenizer, loader, score_words, trained
@@ -148,12 +146,6 @@ def run_turns(name, options):
     return {'before': before, 'after': after, 'curve': curve}
 
 
-def peak_mib(device):
-    if device == 'cuda':
-        return torch.cuda.max_memory_allocated()/2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
-
-
 def time_choice(name, options):
     "The median of four updates after one that warms up."
     options.updates = 5
@@ -165,7 +157,7 @@ def time_choice(name, options):
     return {'trained': trained, 'batch_size': options.batch_size,
             'seconds': round(statistics.median(seconds), 3),
             'all_seconds': [round(x, 3) for x in seconds],
-            'peak_mib': round(peak_mib(options.device))}
+            'peak_mib': round(peak_mib(options.device == 'cuda'))}
 
 
 def run_one(options):
