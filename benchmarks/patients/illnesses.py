@@ -1,0 +1,209 @@
+"""What is wrong in each run: bugs of benchmarks/mutants/classic.json, settings, rewards, a reference.
+
+A bug is put into the functions of this process, and taken out again."""
+import gc
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+
+import torch
+import torch.nn as nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'mutants'))
+from classic import classic_mutants  # noqa: E402
+from functions import PACKAGE, code_of, functions_of, module_of  # noqa: E402
+
+MODULES = ('advantage', 'agent', 'ppo', 'reward', 'sft', 'train', 'evaluate', 'tools.packing')
+
+
+@dataclass
+class Illness:
+    "One thing that is wrong with a run, or nothing."
+    bugs: tuple[str, ...] = ()  # names in classic.json, all put in together
+    settings: dict = field(default_factory=dict)  # of RLHFConfig
+    reward: str = ''  # a name in REWARDS: what the scores become
+    before: str = ''  # 'sft' or 'reward': the step that is made anew with the bug in force
+    prepare: str = ''  # a name in PREPARE: what is done to the trainer before it starts
+
+
+def bug(*names, **others):
+    return Illness(names, **others)
+
+
+ILLNESSES = {
+    'healthy': Illness(),
+    # the loss
+    'ratio to the reference': bug('ratio to the reference in place of the old policy'),
+    'second branch lost its advantage': bug('second branch lost its advantage'),
+    'surrogate minimised': bug('surrogate minimised'),
+    'smaller of the two policy losses': bug('smaller of the two policy losses'),
+    'smaller of the two value losses': bug('smaller of the two value losses'),
+    'entropy and value swapped': bug('entropy and value swapped on unpacking'),
+    'one place later': bug(
+        'log-probabilities of the tokens one place later',
+        'log-probabilities of the tokens one place later (packed)'),
+    'a fresh token scored': bug(
+        'a fresh token scored in place of the response (policy)',
+        'a fresh token scored in place of the response (reference)'),
+    'packed rows see each other': bug('packed rows see each other'),
+    'packed rows see what comes later': bug('packed rows see what comes later'),
+    'k3 as a loss': bug('k3 used as a loss'),
+    'KL of the update reversed': bug('KL of the update with the ratio reversed'),
+    'no clipping': Illness(settings={'clip_ratio': 1e6, 'clip_value': 1e6}),
+    # advantages
+    'one advantage for the batch': bug('one advantage for a whole batch'),
+    'one advantage a response': bug('one advantage for a whole response'),
+    'returns after whitening': bug('returns computed after whitening'),
+    'whitening adds the mean back': bug('whitening that adds the mean back'),
+    'no whitening': bug('no whitening'),
+    'a value after the end': bug('the state after the last token has a value'),
+    'score on the last column': bug('score on the last column, not on the last token'),
+    'statistics over padding': bug('statistics averaged over padding'),
+    'clip fraction over padding': bug('clip fraction over padding'),
+    'entropy over padding': bug('entropy over padding'),
+    # the KL
+    'KL with its sign reversed': bug('KL with the sign reversed'),
+    'KL rewarded': bug('KL rewarded'),
+    'k3 reversed': bug('KL with the ratio reversed'),
+    'k3 in the reward': bug('k3 as the penalty'),
+    'KL over padding': bug('KL over padding (metrics)'),
+    'padding earns negative KL': bug(
+        'padding after EOS earns negative KL', 'the padding after EOS is scored'),
+    'no KL penalty': Illness(settings={'beta': 0.0}),
+    'β 2': Illness(settings={'beta': 2.0}),
+    # sampling and scoring
+    'top-k 10': bug('sampling with top-k 10, scoring the full softmax'),
+    'scored at another temperature': bug(
+        'scored at another temperature than sampled',
+        'scored at another temperature than sampled (packed)'),
+    'sampled at another temperature': bug('sampled at another temperature than scored'),
+    'first EOS left out': bug('the first EOS left out of the response'),
+    'masked by != pad': bug('response masked by != pad where pad may be EOS', prepare='pad is EOS'),
+    'no position ids (scoring)': bug(
+        'no position ids (scoring)',
+        'no position ids (packed: policy, reference, reward model)'),
+    'no position ids (sampling)': bug('no position ids (sampling)'),
+    'no attention mask (scoring)': bug('no attention mask (scoring)'),
+    'log-probs in bf16': bug(
+        'bf16 log-probabilities (scoring)', 'bf16 log-probabilities (packed)',
+        'bf16 log-probabilities (sampling)'),
+    'only scored in bf16': bug(
+        'bf16 log-probabilities (scoring)', 'bf16 log-probabilities (packed)'),
+    'autocast around the optimizer': bug('autocast around the optimizer', settings={'bf16': True}),
+    'dropout (policy)': bug(prepare='dropout in the policy'),
+    'dropout (reference)': bug(prepare='dropout in the reference'),
+    'dropout (reward model)': bug(prepare='dropout in the reward model'),
+    # the optimizer
+    'learning rate × 10': Illness(settings={'learning_rate': 1e-3}),
+    'learning rate / 100': Illness(settings={'learning_rate': 1e-6}),
+    'rate does not fall': bug('learning rate that does not fall'),
+    'gradients kept': bug('gradients of the step before are kept'),
+    'gradients not clipped': Illness(settings={'max_grad_norm': float('inf')}),
+    "PyTorch's epsilon": bug("PyTorch's default epsilon"),
+    'weight decay': bug('weight decay'),
+    'value head not at zero': bug('value head not at zero'),
+    'policy frozen': Illness(prepare='the policy frozen'),
+    '16 epochs': Illness(settings={'epochs': 16}),
+    'temperature 0.2': Illness(settings={'temperature': 0.2}),
+    'γ 0.7': Illness(settings={'gamma': 0.7}),
+    'values not learnt': Illness(settings={'value_coef': 0.0}),
+    # the reference
+    'reference is the policy': Illness(prepare='the reference is the policy'),
+    'reference not fine-tuned': Illness(prepare='the reference is the base model'),
+    # the reward
+    'constant reward': Illness(reward='constant'),
+    'scores shuffled': Illness(reward='shuffled'),
+    'reward reversed': Illness(reward='reversed'),
+    'reward pays length': Illness(reward='length'),
+    'reward × 20': Illness(reward='times 20'),
+    'reward of 100 sentences': Illness(before='reward of 100'),
+    'no penalty without EOS': Illness(settings={'missing_eos_penalty': 0.0}),
+    'reward reads the last column': bug(
+        'reward model reads the last column, be it a pad token'),
+    'reward counts tokens': bug('reward model counts tokens, as if padded on the right'),
+    'pairs without the minus': bug('pairwise loss without its minus', before='reward'),
+    'chosen and rejected swapped': bug('chosen and rejected swapped', before='reward'),
+    'pairs divided twice': bug('pairwise loss divided by the batch twice', before='reward'),
+    # step one
+    'demonstrations masked by != pad': bug(
+        'demonstration masked by != pad where pad may be EOS', before='sft', prepare='pad is EOS'),
+    'prompt learnt as well': bug('loss on the prompt as well', before='sft'),
+    'labels not shifted': bug('labels not shifted', before='sft'),
+    'no position ids (step one)': bug('no position ids (demonstrations)', before='sft'),
+}
+
+
+def constant(scores):
+    return torch.zeros_like(scores)
+
+
+def shuffled(scores):
+    return scores[torch.randperm(len(scores), device=scores.device)]
+
+
+def reversed_sign(scores):
+    return -scores
+
+
+def times_20(scores):
+    return 20*scores
+
+
+REWARDS = {'constant': constant, 'shuffled': shuffled, 'reversed': reversed_sign,
+           'times 20': times_20}
+
+
+def turn_dropout_on(model, rate=0.1):
+    "As if `eval()` had been forgotten: nothing turns it off again."
+    def ignore(mode=True):
+        return model
+    model.train(True)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+    model.train = model.eval = ignore
+
+
+@contextmanager
+def in_force(illness):
+    "Within it, the functions of this process have the illness's bugs. Yields what could not be."
+    living = living_functions()
+    before, refused = [], []
+    for mutant in chosen_mutants(illness.bugs):
+        function = mutant.function
+        place = function.node.name, function.module, function.first_line
+        for each in living.get(place, []):
+            old = each.__code__
+            try:
+                each.__code__ = code_of(function, mutant.new)
+            except ValueError as error:
+                refused.append(f'{mutant.difference}: {error}')
+            else:
+                before.append((each, old))
+    try:
+        yield refused
+    finally:
+        for each, old in before:
+            each.__code__ = old
+
+
+def chosen_mutants(bugs):
+    functions = [function for module in MODULES for function in functions_of(module)]
+    mutants = [each for each in classic_mutants(functions) if each.difference in bugs]
+    missing = set(bugs) - {each.difference for each in mutants}
+    if missing:
+        sys.exit(f'no such bug: {missing}')
+    return mutants
+
+
+def living_functions():
+    "Every function object of the package, by name, module and first line."
+    found = {}
+    for each in gc.get_objects():
+        if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(f'{PACKAGE}/'):
+            code = each.__code__
+            place = code.co_name, module_of(code.co_filename), code.co_firstlineno
+            found.setdefault(place, []).append(each)
+    return found
