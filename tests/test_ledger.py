@@ -38,6 +38,8 @@ def sections(path):
             if re.match(r'#+ ', line):
                 here, named = [*named, anchor_of(line.lstrip('# '))], []
                 code |= dict.fromkeys(here, '')
+        here, named = [*here, *named], []  # an anchor that stands under its heading
+        code = dict.fromkeys(here, '') | code
     return code
 
 
