@@ -70,7 +70,9 @@ def test_each_detail_stands_once_and_under_its_heading():
     groups = [row['group'] for row in LEDGER]
     assert {group: groups.count(group) for group in SIZES} == SIZES
     code = sections(PAGE)
+    lines = [line.strip() for cell in cells_of(PAGE) for line in cell['source']]
     for group in SIZES:
+        assert f'## {group}' in lines
         assert f"table_of('{group}')" in code[anchor_of(group)]
 
 
