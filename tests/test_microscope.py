@@ -7,15 +7,17 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pytest
 import torch
-
 from browser import chromium_page
 from hostile import CONTROL, HOSTILE, SAMPLED
+
 from rlhf_nbdev.tools.files import printable
 from rlhf_nbdev.tools.microscope import draw_microscope, microscope, microscope_page, strip_lines
 
 WORDS = ['pad', 'Was', ' it', ' good', '?', ' Yes', '.\n', ' Why', ' so', '<end>']
 MASK = torch.tensor([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]])  # (B, R)
 NUMBERS = torch.arange(18.0).view(3, 6)  # (B, R) row 0: 0 to 5
+TAGS = {'html', 'meta', 'title', 'style', 'h1', 'p', 'div', 'table', 'tr', 'th', 'td'}
+ATTRIBUTES = {'lang', 'charset', 'name', 'content', 'style', 'title', 'class'}
 
 
 def says(words):
@@ -44,8 +46,7 @@ class Strips(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         names = {name for name, _ in attributes}
-        assert tag in {'html', 'meta', 'title', 'style', 'h1', 'p', 'div', 'table', 'tr', 'th', 'td'}
-        assert names <= {'lang', 'charset', 'name', 'content', 'style', 'title', 'class'}, names
+        assert tag in TAGS and names <= ATTRIBUTES, f'<{tag} {attributes}> came with a text'
         self.is_cell = tag in ('th', 'td')
         if tag == 'tr':
             self.rows.append([])
