@@ -126,6 +126,18 @@ def test_nothing_stands_under_a_token_that_nobody_sampled():
     assert lines == ['k1', '6.00', '7.00', '', '', '10.00']
 
 
+def test_a_long_response_goes_on_in_the_next_strip():
+    words = [f'w{i}' for i in range(40)]
+    tokens = SimpleNamespace(tokens=torch.arange(40)[None], response_mask=torch.ones(1, 40).long())
+    updates = {'now': microscope(tokens, says(words), {'k1': torch.arange(40.0)[None]})}
+    rows = texts_of(microscope_page(updates))
+    assert len(rows) > 4
+    assert [text for row in rows[0::2] for text in row[1:]] == words
+    assert [text for row in rows[1::2] for text in row[1:]] == [f'{i}.00' for i in range(40)]
+    picture = [text for y, text in drawn(updates) if text.endswith('.00')]
+    assert picture == [f'{i}.00' for i in range(40)]
+
+
 def test_two_updates_stand_under_each_other_where_they_differ():
     before = look(advantage=NUMBERS, ratio=torch.ones(3, 6))
     after = look(advantage=NUMBERS, ratio=torch.tensor([[1.5, 0.75, 1, 9, 9, 9]]*3))

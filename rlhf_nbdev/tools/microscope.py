@@ -248,7 +248,7 @@ def draw_strip(
 ):
     "The tokens of a strip, and under them their numbers."
     edges = [*accumulate(strip.widths, initial=margin)]
-    head = [(token, (1, 1, 1, 0), 'black' if is_sampled else 'grey')
+    head = [(token, (1, 1, 1, 0), 'black' if is_sampled else 'dimgrey')
             for token, is_sampled in zip(strip.tokens, strip.sampled)]
     draw_line(ax, top, '', edges, head)
     for y, (label, numbers, colours) in enumerate(strip.lines, top + 1):
@@ -284,7 +284,7 @@ td,th{padding:.2rem .4rem;text-align:center;border:1px solid Canvas;white-space:
 tr:first-child td{font-weight:bold}
 th{position:sticky;left:0;background:Canvas;text-align:left;font-weight:normal}
 @media(max-width:600px){th{white-space:normal;max-width:6rem}}
-.other{color:GrayText}.odd{background:#ffd900;color:#000}
+.other{color:color-mix(in srgb,CanvasText 65%,Canvas)}.odd{background:#ffd900;color:#000}
 '''
 STRIP_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
