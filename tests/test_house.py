@@ -8,9 +8,10 @@ import pytest
 
 TOP = Path(__file__).resolve().parent.parent
 FLOORS = [  # from the ground up; within a floor, in the order in which one may count on the other
-    ['tools.exercises', 'tools.files', 'tools.machine', 'tools.fetch', 'tools.chat_model',
-     'tools.rows', 'tools.comparisons', 'tools.preferences', 'tools.models', 'tools.tokens',
-     'tools.packing', 'tools.reading', 'tools.ratings', 'tools.measuring', 'tools.speed'],
+    ['tools.exercises', 'tools.files', 'tools.microscope', 'tools.machine', 'tools.fetch',
+     'tools.chat_model', 'tools.rows', 'tools.comparisons', 'tools.preferences', 'tools.models',
+     'tools.tokens', 'tools.packing', 'tools.reading', 'tools.ratings', 'tools.measuring',
+     'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
      'beyond', 'dialog'],
     ['run.stages', 'run.checkpoint', 'run.report', 'run.share', 'run.loggers', 'run.chat',
