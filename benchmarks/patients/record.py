@@ -43,7 +43,7 @@ CONTEXTS = {  # settings, and the models
     'rate 5e-5': (SMALL | {'learning_rate': 5e-5}, 'usual'),
     'adaptive β': (SMALL | {'target_kl': 6.0, 'kl_horizon': 160}, 'usual'),
     '40 updates': (SMALL | {'updates': 40}, 'usual'),
-    'longer': (SMALL | {'response_length': 48, 'prompt_length': 4}, 'usual'),
+    'longer': (SMALL | {'response_length': 48}, 'usual'),
 }
 MODELS = {'usual': 0, 'other': 1, 'two layers': 2}  # and the seed of steps one and two
 
@@ -222,6 +222,8 @@ def tasks_in_order():
             yield name, tested[(number + shift) % 4], 20 + shift
     for context in list(CONTEXTS)[1:]:
         yield from [('healthy', context, seed) for seed in (12, 13)]
+    for context in CONTEXTS:
+        yield from [('healthy', context, seed) for seed in range(30, 34)]
 
 
 def done_already(path):

@@ -726,7 +726,8 @@ def find_or_make_steps(
 def first_two_steps(
     seed: int,
     rated_sentences: int = 10_000,
+    device: str = 'cpu',  # to compute on
 ) -> tuple:  # the fine-tuned model, its tokenizer, the reward model
     "Steps one and two of the main job with this seed, made or found."
-    run, config = RunConfig(rated_sentences=rated_sentences, device='cpu'), RLHFConfig(seed=seed)
+    run, config = RunConfig(rated_sentences=rated_sentences, device=device), RLHFConfig(seed=seed)
     return find_or_make_steps(run, config, find_ratings(run))[:3]

@@ -9,12 +9,13 @@ __all__ = ['SMALL', 'BRIEF', 'FRONTIER', 'NO_PENALTY', 'OVEROPTIMISATION', 'ABLA
            'METRIC_COLUMNS', 'unguarded', 'scored_without_positions', 'dropout_on', 'scored_at_temperature_1',
            'without_whitening', 'no_bug', 'Variant', 'point_of', 'measure_point', 'train_and_measure', 'run_variant',
            'ask_each', 'best_of_n_point', 'best_of_n_points', 'run_best_of_n', 'run_task', 'make_stages',
-           'check_run_settings', 'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'run_tasks',
-           'study_command']
+           'check_run_settings', 'finished_runs', 'study_parser', 'study_groups', 'tasks_left', 'source_commit',
+           'run_tasks', 'study_command']
 
 # %% ../../nbs/run/study.ipynb #f98fe20e
 import argparse
 import copy
+import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -227,11 +228,12 @@ def run_variant(
     name: str,  # of `VARIANTS`
     seed: int,  # of everything random, as in `rlhf-train --seed`
     prompts: int = 256,  # held out, answered at each checkpoint
+    device: str = 'cpu',  # to compute on
 ) -> dict:  # what is stored: settings, a row of metrics an update, a point a checkpoint
     "PPO with one thing changed, measured as it should be at every update in `MEASURED_AT`."
     variant = VARIANTS[name]
     config = RLHFConfig(**variant.settings, seed=seed)
-    model, tokenizer, reward_model = first_two_steps(seed, variant.rated_sentences)
+    model, tokenizer, reward_model = first_two_steps(seed, variant.rated_sentences, device)
     held_out = Subset(IMDBDataset(tokenizer, 'held_out'), range(prompts))
     torch.manual_seed(seed)
     ref_model = copy.deepcopy(model)
@@ -259,7 +261,7 @@ def ask_each(
     columns = []
     for rollouts in rounds:
         answers = [question(rollout) for rollout in rollouts]
-        columns.append(torch.cat(answers).numpy())
+        columns.append(torch.cat(answers).numpy(force=True))
     return np.stack(columns, 1)
 
 # %% ../../nbs/run/study.ipynb #a4295547
@@ -304,10 +306,11 @@ def run_best_of_n(
     seed: int,
     prompts: int = 256,  # held out
     most: int = 64,  # responses to each
+    device: str = 'cpu',  # to compute on
 ) -> list[dict]:  # what is stored, for each of the three reward models
     "Let each reward model choose among n of 64 responses of the fine-tuned model to each prompt."
     config = RLHFConfig(seed=seed)
-    model, tokenizer, _ = first_two_steps(seed)
+    model, tokenizer, _ = first_two_steps(seed, device=device)
     held_out = Subset(IMDBDataset(tokenizer, 'held_out'), range(prompts))
     reference = Agent(model)
     torch.manual_seed(seed)
@@ -320,7 +323,7 @@ def run_best_of_n(
     penalty = config.missing_eos_penalty*~ask_each(rounds, reference.ended)
     runs = []
     for n_rated in (100, 1000, 10_000):
-        reward_model = first_two_steps(seed, n_rated)[2]
+        reward_model = first_two_steps(seed, n_rated, device)[2]
         points = best_of_n_points(reward_model, rounds, for_scale, gold, penalty)
         runs.append({
             'group': 'best of n', 'name': f'{n_rated} sentences', 'seed': seed,
@@ -331,22 +334,24 @@ def run_best_of_n(
 # %% ../../nbs/run/study.ipynb #514efc8d
 def run_task(
     task: tuple[str, int],  # name and seed
+    device: str,
 ) -> list[dict]:  # what is stored
     "One task of a worker; all reward models of best of n are one task."
     torch.set_num_threads(1)
     name, seed = task
     if name == 'best of n':
-        return run_best_of_n(seed)
-    return [run_variant(name, seed)]
+        return run_best_of_n(seed, device=device)
+    return [run_variant(name, seed, device=device)]
 
 # %% ../../nbs/run/study.ipynb #3cef5d63
 def make_stages(
     seed: int,
+    device: str,
 ):
     "Steps one and two of all variants, so that no two workers make the same."
     torch.set_num_threads(1)
     for n_rated in sorted({variant.rated_sentences for variant in VARIANTS.values()}):
-        first_two_steps(seed, n_rated)
+        first_two_steps(seed, n_rated, device)
 
 # %% ../../nbs/run/study.ipynb #c926a4d5
 def check_run_settings(
@@ -402,6 +407,7 @@ def study_parser() -> argparse.ArgumentParser:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument(
         '--workers', type=int, default=2, help='processes, of one thread each')
+    parser.add_argument('--device', default='cpu', help='on which all of them compute')
     parser.add_argument('--out', type=Path, default=Path('study.jsonl'))
     return parser
 
@@ -432,11 +438,22 @@ def tasks_left(
                 tasks.append((name, seed))
     return tasks
 
+# %% ../../nbs/run/study.ipynb #c0441700
+def source_commit() -> str:  # '' where the package is not run from its repository
+    "The last commit that changed this package."
+    folder = Path(__file__).parent if '__file__' in globals() else Path()
+    command = ['git', '-C', str(folder), 'log', '-1', '--format=%h', '--abbrev=10', '--', '.']
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ''
+
 # %% ../../nbs/run/study.ipynb #ae56e03a
 def run_tasks(
     tasks: list[tuple[str, int]],  # of `tasks_left`
     workers: int,
     path: Path,  # a line of JSON for each run is added to this file
+    device: str,
 ):
     "Share the tasks out among processes; write down each run when it is done."
     made_with = {
@@ -444,11 +461,14 @@ def run_tasks(
         'rlhf_nbdev': version('rlhf_nbdev'),
         'torch': torch.__version__.split('+')[0],
         'transformers': transformers.__version__,
+        'device': device,
+        'commit': source_commit(),
     }
     pool = ProcessPoolExecutor(workers, get_context('spawn'), keep_every_letter)
     with pool, tqdm(total=len(tasks)) as bar:
-        list(pool.map(make_stages, sorted({seed for _, seed in tasks})))
-        for future in as_completed([pool.submit(run_task, task) for task in tasks]):
+        seeds = sorted({seed for _, seed in tasks})
+        list(pool.map(make_stages, seeds, [device]*len(seeds)))
+        for future in as_completed([pool.submit(run_task, task, device) for task in tasks]):
             for run in future.result():
                 append_json_line(path, run | {'made with': made_with})
                 bar.set_postfix_str(run['name'])
@@ -475,7 +495,8 @@ def study_command():
     fewer = f'lower --workers (now {args.workers}); what is done is kept'
     try:
         with saying_what_takes_less('a run of the study', fewer):
-            run_tasks(tasks_left(args.only, args.seeds, runs), args.workers, args.out)
+            tasks = tasks_left(args.only, args.seeds, runs)
+            run_tasks(tasks, args.workers, args.out, args.device)
     except MemoryError as error:
         sys.exit(f'rlhf-study: {error}')
     except BrokenProcessPool:
