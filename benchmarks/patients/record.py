@@ -129,6 +129,10 @@ def cure(model, ref_model, reward_model):
     "Nothing that was wrong is left in force."
     for device in ('cpu', 'cuda'):
         torch.set_autocast_enabled(device, False)
+    while torch.autocast_decrement_nesting() > 0:  # entered at every step, and never left
+        pass
+    torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
     torch.clear_autocast_cache()
     for network in (model, ref_model, reward_model.trunk):
         network.__dict__.pop('train', None)
@@ -224,6 +228,8 @@ def tasks_in_order():
         yield from [('healthy', context, seed) for seed in (12, 13)]
     for context in CONTEXTS:
         yield from [('healthy', context, seed) for seed in range(30, 34)]
+    for context in CONTEXTS:
+        yield from [('healthy', context, seed) for seed in range(50, 53)]
 
 
 def done_already(path):
