@@ -377,14 +377,12 @@ def suspects_of(
 def read_run(
     folder: str | Path,  # of `rlhf-train`
 ) -> Run:
-    "Metrics, settings and figures of a run. Raises FileNotFoundError, and ValueError without rows."
+    "Metrics, settings and figures of a run. Raises FileNotFoundError."
     folder = Path(folder)
     metrics = folder/'metrics.jsonl'
     if not metrics.is_file():
         raise FileNotFoundError(f'{metrics} is missing: name the folder of a run')
     lines = metrics.read_text(encoding='utf-8').splitlines()
-    if not lines:
-        raise ValueError(f'{metrics} holds no update yet')
     rows = pd.DataFrame([json.loads(line) for line in lines])
     settings, figures = {}, {}
     if (folder/'config.json').is_file():
@@ -397,9 +395,13 @@ def read_run(
 def diagnose(
     run: Run | str | Path | list[dict],  # a folder of `rlhf-train`, or rows of metrics
 ) -> list[Finding]:  # the certain ones first; none: nothing suspicious
-    "What looks wrong in a run, what it may come from, and what to check next."
+    """What looks wrong in a run, what it may come from, and what to check next.
+
+    Raises FileNotFoundError, and ValueError before the first update."""
     if isinstance(run, (str, Path)):
         run = read_run(run)
     elif isinstance(run, list):
         run = Run(pd.DataFrame(run))
+    if run.rows.empty:
+        raise ValueError('the run holds no update yet: there is nothing to look at')
     return findings_of(run)

@@ -1,0 +1,93 @@
+"Lesson 10: the recorded runs, the doctor, and the bugs that are put into functions and taken out."
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rlhf_nbdev import advantage
+from rlhf_nbdev.debugging import (
+    OF_ANY_METHOD,
+    OF_PPO,
+    Run,
+    diagnose,
+    findings_of,
+    read_patients,
+    read_run,
+    run_of,
+    suspects_of,
+)
+
+TOP = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP/'benchmarks'/'patients'))
+from illnesses import CAUSES, ILLNESSES, NOT_RUN, in_force  # noqa: E402
+
+PATIENTS = read_patients()
+SMALL = [each for each in PATIENTS if each['context'] == 'small' and each['seed'] < 10]
+
+
+def test_every_classic_bug_is_in_the_ward_or_has_its_reason():
+    classic = json.loads((TOP/'benchmarks'/'mutants'/'classic.json').read_text(encoding='utf-8'))
+    run = {name for illness in ILLNESSES.values() for name in illness.bugs}
+    assert run | NOT_RUN.keys() == {bug['bug'] for bug in classic}
+    assert not run & NOT_RUN.keys()
+
+
+def test_every_illness_was_recorded_with_its_cause():
+    assert {each['illness'] for each in PATIENTS} == ILLNESSES.keys()
+    for each in PATIENTS:
+        assert each['cause'] == CAUSES.get(each['illness'], '')
+
+
+@pytest.mark.parametrize('illness', ILLNESSES)
+def test_what_the_doctor_says_of_the_runs_it_was_tuned_on(illness):
+    for each in SMALL:
+        if each['illness'] == illness:
+            suspects = suspects_of(findings_of(run_of(each)))
+            assert each['cause'] in suspects[:3] if each['cause'] else not suspects, each['seed']
+
+
+def test_causes_have_one_name():
+    named = {suspect for each in PATIENTS for finding in findings_of(run_of(each))
+             for suspect in finding.suspects}
+    assert set(CAUSES.values()) <= named
+
+
+@pytest.mark.parametrize('symptom', OF_ANY_METHOD + OF_PPO, ids=lambda symptom: symptom.__name__)
+def test_what_was_not_measured_is_no_symptom(symptom):
+    assert symptom(Run(pd.DataFrame({'update': [1, 2, 3]}))) is None
+
+
+def test_one_update_is_enough_to_be_asked():
+    [first] = run_of(SMALL[0]).rows.head(1).to_dict('records')
+    assert isinstance(diagnose([first]), list)
+
+
+def test_a_folder_is_read(tmp_path):
+    sick = next(each for each in SMALL if each['illness'] == 'reference is the policy')
+    rows = run_of(sick).rows.to_dict('records')
+    (tmp_path/'metrics.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    (tmp_path/'config.json').write_text(json.dumps({'rlhf': {'response_length': 24}}))
+    (tmp_path/'summary.json').write_text(json.dumps({'reward': {'accuracy': 0.3}}))
+    run = read_run(tmp_path)
+    assert (run.limit, run.reward_accuracy, len(run.rows)) == (24, 0.3, 20)
+    suspects = suspects_of(diagnose(tmp_path))
+    assert suspects[:2] == ['the reference is the policy', 'the pairs are swapped']
+
+
+def test_a_folder_without_updates_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='name the folder of a run'):
+        diagnose(tmp_path)
+    (tmp_path/'metrics.jsonl').write_text('')
+    with pytest.raises(ValueError, match='no update'):
+        diagnose(tmp_path)
+
+
+def test_a_bug_is_put_in_and_taken_out():
+    code = advantage.kl_k1.__code__
+    with in_force(ILLNESSES['KL with its sign reversed']) as refused:
+        assert not refused
+        assert advantage.kl_k1(1.0, 3.0) == 2.0
+    assert advantage.kl_k1.__code__ is code
+    assert advantage.kl_k1(1.0, 3.0) == -2.0
