@@ -20,7 +20,7 @@ from rlhf_nbdev.evaluate import sequence_kl
 from rlhf_nbdev.ppo import RLHFConfig
 from rlhf_nbdev.run.command import begin_step_three
 from rlhf_nbdev.run.dialogs import CHAT_PPO, AnswerReward, FilmQuestions, learn_dialogs
-from rlhf_nbdev.run.inputs import packaged_judge
+from rlhf_nbdev.run.judge import packaged_judge
 from rlhf_nbdev.run.stages import first_two_steps
 from rlhf_nbdev.tools.files import append_json_line
 from rlhf_nbdev.tools.models import autocast, load_model, load_tensors

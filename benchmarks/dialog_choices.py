@@ -37,7 +37,7 @@ from rlhf_nbdev.dialog import (
     shared_copy,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
-from rlhf_nbdev.run.inputs import packaged_judge
+from rlhf_nbdev.run.judge import packaged_judge
 from rlhf_nbdev.run.stages import first_two_steps
 from rlhf_nbdev.tools.files import append_json_line
 from rlhf_nbdev.tools.models import load_model

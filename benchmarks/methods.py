@@ -25,7 +25,7 @@ from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.beyond import MethodConfig, draw_pairs, make_trainer, method_batches
 from rlhf_nbdev.dataset import IMDBDataset
 from rlhf_nbdev.evaluate import measure, read_study
-from rlhf_nbdev.run.inputs import packaged_judge
+from rlhf_nbdev.run.judge import packaged_judge
 from rlhf_nbdev.run.stages import RunConfig, find_ratings, fine_tune, fit_reward_model
 from rlhf_nbdev.run.study import point_of
 from rlhf_nbdev.tools.files import append_json_line

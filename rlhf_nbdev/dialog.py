@@ -7,7 +7,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
-           'WordsReward', 'scale_words', 'scripted_conversations', 'one_rollout', 'as_rollout', 'reward_turns',
+           'WordsReward', 'scale_words', 'scripted_conversations', 'as_rollout', 'one_rollout', 'reward_turns',
            'advantages_across_turns', 'DialogTrainer', 'score_conversations', 'pay_last', 'dialog_updates']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
@@ -316,6 +316,23 @@ def scripted_conversations(
                 messages.append({'role': 'user', 'content': reply})
     return conversations, list(zip(*turns))
 
+# %% ../nbs/12_dialog.ipynb #698999f1
+def as_rollout(
+    prompts: list[list[int]],
+    rests: list[torch.Tensor],  # (4, R_i) each: ids, sampled or not, log-probs, values
+    pad: int,
+    temperature: float,
+) -> Rollout:
+    "Prompts padded on the left, the rest on the right."
+    P, R = max(map(len, prompts)), max(rest.shape[1] for rest in rests)
+    left = [pad_left(ids, P, pad) for ids in prompts]
+    rows = torch.stack([F.pad(rest, (0, R - rest.shape[1])) for rest in rests])  # (B, 4, R)
+    real = torch.stack([torch.arange(R) < rest.shape[1] for rest in rests])  # (B, R)
+    ids = rows[:, 0].long().masked_fill(~real, pad)
+    tokens = torch.cat([torch.stack([tokens for tokens, _ in left]), ids], 1)
+    mask = torch.cat([torch.stack([mask for _, mask in left]), real.long()], 1)
+    return Rollout(tokens, mask, rows[:, 1].long(), rows[:, 2], rows[:, 3], temperature)
+
 # %% ../nbs/12_dialog.ipynb #def8c296
 def one_rollout(
     tokenizer,  # of a chat model
@@ -343,23 +360,6 @@ def one_rollout(
     tensors = {name: x for name, x in vars(together).items() if name != 'temperature'}
     device = turns[0][0].tokens.device
     return replace(together, **{name: x.to(device) for name, x in tensors.items()})
-
-# %% ../nbs/12_dialog.ipynb #698999f1
-def as_rollout(
-    prompts: list[list[int]],
-    rests: list[torch.Tensor],  # (4, R_i) each: ids, sampled or not, log-probs, values
-    pad: int,
-    temperature: float,
-) -> Rollout:
-    "Prompts padded on the left, the rest on the right."
-    P, R = max(map(len, prompts)), max(rest.shape[1] for rest in rests)
-    left = [pad_left(ids, P, pad) for ids in prompts]
-    rows = torch.stack([F.pad(rest, (0, R - rest.shape[1])) for rest in rests])  # (B, 4, R)
-    real = torch.stack([torch.arange(R) < rest.shape[1] for rest in rests])  # (B, R)
-    ids = rows[:, 0].long().masked_fill(~real, pad)
-    tokens = torch.cat([torch.stack([tokens for tokens, _ in left]), ids], 1)
-    mask = torch.cat([torch.stack([mask for _, mask in left]), real.long()], 1)
-    return Rollout(tokens, mask, rows[:, 1].long(), rows[:, 2], rows[:, 3], temperature)
 
 # %% ../nbs/12_dialog.ipynb #a3fc8719
 def reward_turns(

@@ -7,9 +7,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/inputs.html.md"""
 # %% auto #0
 __all__ = ['require_writable', 'weight_bytes', 'require_disk', 'step_memory', 'room_in_memory', 'require_memory',
            'import_module_of', 'import_function', 'FunctionReward', 'scale_function', 'distinct_texts', 'say_found',
-           'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'packaged_judge', 'find_judge',
-           'RunInputs', 'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward',
-           'first_line', 'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
+           'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'find_judge', 'RunInputs',
+           'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward', 'first_line',
+           'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
 
 # %% ../../nbs/run/inputs.ipynb #b8e19b44
 import importlib
@@ -21,7 +21,6 @@ import sys
 import tempfile
 import traceback
 from dataclasses import dataclass
-from functools import cache
 from itertools import count, islice
 from pathlib import Path
 
@@ -44,6 +43,7 @@ from rlhf_nbdev.reward import (
 )
 from .chat import check_template
 from .dialogs import around_question, question_sets, try_dialogs
+from .judge import keep_judge, packaged_judge
 from .loggers import require_logger
 from rlhf_nbdev.run.stages import (
     RunConfig,
@@ -358,12 +358,6 @@ def prompt_sets(
                          'prompts: lower it')
     return data
 
-# %% ../../nbs/run/inputs.ipynb #8cb0f7cb
-@cache
-def packaged_judge() -> Judge:
-    "The judge of lesson 8, taught by the packaged reviews, once in a process."
-    return Judge(load_reviews())
-
 # %% ../../nbs/run/inputs.ipynb #2ebc0c84
 def find_judge(
     run: RunConfig,
@@ -376,7 +370,9 @@ def find_judge(
               'or taste are your own')
         return None
     try:
-        return packaged_judge() if run.data == 'package' else Judge(load_reviews(run.data))
+        if run.data == 'package':
+            return packaged_judge(run.stages)
+        return keep_judge(load_reviews(run.data), run.stages)
     except ValueError as error:
         print(f'no judge, so no gold reward and no win rates: {error}')
 

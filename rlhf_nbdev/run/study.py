@@ -50,7 +50,7 @@ from rlhf_nbdev.evaluate import (
 )
 from ..ppo import RLHFConfig, RLHFTrainer
 from ..reward import normalize
-from .inputs import packaged_judge
+from .judge import packaged_judge
 from .stages import first_two_steps
 from ..tools.files import append_json_line, write_whole
 from ..tools.machine import keep_every_letter, saying_what_takes_less
