@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from illnesses import CAUSES
 
-from rlhf_nbdev.run.inputs import packaged_judge
+from rlhf_nbdev.run.judge import packaged_judge
 
 SAMPLES = 20
 
