@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from illnesses import CAUSES
+from illnesses import CAUSES, WHAT
 
 from rlhf_nbdev.run.judge import packaged_judge
 
@@ -37,8 +37,8 @@ def kept(run, judge):
     columns = [name for name in run['rows'][0]] if run['rows'] else []
     figures = figures_of(run['answers'], judge) | {'reward_accuracy': run['reward_accuracy']}
     return {
-        'illness': run['illness'], 'cause': CAUSES.get(run['illness'], ''),
-        'context': run['context'], 'seed': run['seed'],
+        'illness': run['illness'], 'what': WHAT[run['illness']],
+        'cause': CAUSES.get(run['illness'], ''), 'context': run['context'], 'seed': run['seed'],
         'settings': run['settings'], 'stopped': run['stopped'],
         'columns': ['ppo/first_kl' if name == 'first_kl' else name for name in columns],
         'rows': [[four_digits(row[name]) for name in columns] for row in run['rows']],
