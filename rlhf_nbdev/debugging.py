@@ -12,14 +12,16 @@ __all__ = ['OF_ANY_METHOD', 'OF_PPO', 'read_patients', 'Run', 'run_of', 'draw_on
            'lengths_are_odd', 'numbers_are_missing', 'settings_are_odd', 'findings_of', 'suspects_of', 'read_run',
            'diagnose']
 
-# %% ../nbs/10_debugging.ipynb #03d07c7f
+# %% ../nbs/10_debugging.ipynb #7c74f1e1
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
+
+from .ppo import RLHFConfig
 
 # %% ../nbs/10_debugging.ipynb #ffb30f56
 def read_patients(
@@ -66,7 +68,7 @@ def run_of(
 ) -> Run:
     "A recorded run as `diagnose` takes it."
     rows = pd.DataFrame(patient['rows'], columns=patient['columns'])
-    return Run(rows, patient['settings'], patient['figures'])
+    return Run(rows, asdict(RLHFConfig()) | patient['settings'], patient['figures'])
 
 # %% ../nbs/10_debugging.ipynb #1153a8d3
 def draw_on_band(
@@ -132,7 +134,7 @@ def ratio_is_off(run: Run) -> Finding | None:
                        'dropout; then without padding, then at temperature 1', True)
     if later > max(1e-3, rounding):
         return Finding(f'the ratio is 1 at first, and off by {later:.2g} nats later',
-                       ['the sampler has old weights', 'dropout is on in the policy'],
+                       ['the ratio is to the reference', 'the sampler has old weights'],
                        'compare a weight of the sampler with the policy\'s after an update', True)
     return None
 

@@ -278,7 +278,7 @@ def doctor_section(
         return f'<p>{NOTHING_SUSPICIOUS[0].upper()}{NOTHING_SUSPICIOUS[1:]}.</p>'
     cells = [(finding.seen, '; '.join(finding.suspects), finding.check) for finding in findings]
     table = html_table(cells, ['seen', 'suspects, the likeliest first', 'check next'])
-    return f'<h3>What looks wrong (lesson 10)</h3>{table}'
+    return f'<h2>What looks wrong (lesson 10)</h2>{table}'
 
 # %% ../../nbs/run/report.ipynb #d0c70a04
 def print_symptoms(
