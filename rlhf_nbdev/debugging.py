@@ -408,7 +408,8 @@ def settings_are_odd(run: Run) -> Finding | None:
 # %% ../nbs/10_debugging.ipynb #7db5506b
 OF_ANY_METHOD = [
     numbers_are_missing, kl_is_zero, kl_does_not_start_at_zero, kl_is_negative,
-    scores_are_alike, kl_explodes, scores_are_off_scale, lengths_are_odd, reward_is_wrong, score_is_flat,
+    scores_are_alike, kl_explodes, scores_are_off_scale, lengths_are_odd, reward_is_wrong,
+    score_is_flat,
 ]
 OF_PPO = [
     ratio_is_off, beta_is_odd, estimates_disagree, entropy_is_odd, clipping_is_odd, means_are_off,
