@@ -1,10 +1,9 @@
-"""Of the packaged sentences and the human ratings, a part, read once for all runs.
+"""Of the packaged sentences and the human ratings a part, which is read once.
 
-The server of `warm.py` imports this, so that the runs that are forked from it read no more.
-`test_main_job.py` reads everything."""
+Reading them all takes longer than the rest of a small run; `test_main_job.py` does."""
 from functools import cache
 
-from rlhf_nbdev.run import stages
+from rlhf_nbdev.run import dialogs, stages
 from rlhf_nbdev.sft import load_sentences
 from rlhf_nbdev.tools.ratings import ratings_path, read_ratings
 
@@ -24,7 +23,10 @@ def fewer_ratings(path):
     return fewer_rows(path or ratings_path())
 
 
-stages.load_sentences, stages.read_ratings = fewer_sentences, fewer_ratings
-fewer_sentences('train')
-if ratings_path().is_file():
-    fewer_ratings(None)
+def read_fewer():
+    "From here on, runs of this process and of its forks read no more."
+    stages.load_sentences = dialogs.load_sentences = fewer_sentences
+    stages.read_ratings = fewer_ratings
+    fewer_sentences('train')
+    if ratings_path().is_file():
+        fewer_ratings(None)

@@ -1,7 +1,7 @@
 """`rlhf-train`, and scripts of ours, forked from a server that has its imports behind it.
 
 Imports take longer than most of what the tests ask of the command, and so does reading all that
-comes with the package: see `fewer_texts.py`. `test_main_job.py`, and whatever needs another
+comes with the package: see `short_runs.py`. `test_main_job.py`, and whatever needs another
 environment from its imports on, start the command itself."""
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 FORKS = multiprocessing.get_context('forkserver')
 FORKS.set_forkserver_preload([
     'rlhf_nbdev.run.command',
-    'fewer_texts',
+    'short_runs',
     'pytest',
     'transformers.models.gpt2.modeling_gpt2',
     'transformers.models.auto.modeling_auto',
