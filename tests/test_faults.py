@@ -57,6 +57,14 @@ def unbroken(tmp_path_factory, small_files):
     return folder
 
 
+@pytest.fixture(scope='module')
+def stopped(tmp_path_factory, unbroken):
+    "A folder as it is when a run is killed."
+    folder = tmp_path_factory.mktemp('runs')/'stopped'
+    begin(*QUICK, *UPDATES, '--out', folder, until=lambda: len(metrics(folder)) >= 3).kill()
+    return folder
+
+
 # killed and stopped
 
 @pytest.mark.parametrize('kills', [12, pytest.param(50, marks=pytest.mark.sweep)])
@@ -71,9 +79,9 @@ def test_kills_in_training_and_in_saving_change_nothing(kills):
     assert counts['ends that differ'] == 0, counts
 
 
-def test_a_command_killed_in_training_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
-    folder = tmp_path/'run'
-    begin(*QUICK, *UPDATES, '--out', folder, until=lambda: len(metrics(folder)) >= 3).kill()
+def test_a_command_killed_in_training_goes_on_as_if_nothing_had_happened(
+        unbroken, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path/'run')
     assert (folder/'checkpoint.safetensors').exists()
     assert 3 <= len(metrics(folder)) < 12
     assert not (folder/'model.safetensors').exists() and not (folder/'summary.json').exists()
@@ -175,14 +183,6 @@ def test_two_runs_in_one_folder_are_kept_apart(tmp_path):
     finally:
         first.kill()
     assert_refused(second, 'another run is at work')
-
-
-@pytest.fixture(scope='module')
-def stopped(tmp_path_factory, unbroken):
-    "A folder as it is when a run is killed."
-    folder = tmp_path_factory.mktemp('runs')/'stopped'
-    begin(*QUICK, *UPDATES, '--out', folder, until=lambda: len(metrics(folder)) >= 3).kill()
-    return folder
 
 
 def cut_off(folder):

@@ -31,8 +31,8 @@ def tiny_run(updates):
 
 @pytest.fixture(scope='module')
 def measured():
-    return measure(('embedded', {'updates': 1}), ('embedded', {'updates': 1, 'microbatches': 4}),
-                   tiny_run(60))
+    whole, parts = {'updates': 1}, {'updates': 1, 'microbatches': 4}
+    return measure(('embedded', whole), ('embedded', parts), tiny_run(60))
 
 
 def test_an_update_takes_a_stated_multiple_of_the_model_and_of_a_minibatchs_logits(measured):
