@@ -26,8 +26,9 @@ chat: $(VENV)/ready ## fetch the chat model of lesson 12 (93 MB), once; without 
 train: ratings ## the three steps: demonstrations, comparisons, PPO; options in ARGS="--seed 1"
 	$(BIN)/rlhf-train $(ARGS)
 
-# the slow files first: the main job keeps one worker busy, the other files the second
-SLOW := $(addprefix tests/test_,main_job.py train.py labeler.py faults.py own_material.py own_labels.py safety.py machine.py before_step_one.py memory.py answers.py)
+# the slow files first: the main job keeps one worker busy; the second takes those that fork from a
+# server of its own, then those that share a JupyterLab
+SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 test: ratings chat ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests

@@ -62,7 +62,7 @@ class Lab:
         return f'http://127.0.0.1:{self.port}/{page}?token=t', folder
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def jupyter_lab(tmp_path_factory):
     lab = Lab(tmp_path_factory.mktemp('lab'))
     yield lab

@@ -1,7 +1,7 @@
 """Kill a run at random moments, also while it saves, take it up again, and compare the ends.
 
-A script of its own, single-threaded, so that it can fork: prints what happened as JSON.
-`python tests/killed.py 50`"""
+For a process of its own, single-threaded, so that it can fork: prints what happened as JSON. Its
+argument is how many times to kill."""
 import copy
 import json
 import mmap
@@ -14,15 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ |= {'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', 'MPLBACKEND': 'Agg'}
-import matplotlib.pyplot as plt  # noqa: E402  reads the environment
-import torch  # noqa: E402
-from tiny import tiny_gpt2  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+import matplotlib.pyplot as plt
+import torch
+from tiny import tiny_gpt2
+from torch.utils.data import DataLoader
 
-from rlhf_nbdev.agent import Agent  # noqa: E402
-from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer  # noqa: E402
-from rlhf_nbdev.run import checkpoint, command  # noqa: E402
+from rlhf_nbdev.agent import Agent
+from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.run import checkpoint, command
 
 torch.set_num_threads(1)
 MODEL = tiny_gpt2(width=64, context=16)
@@ -127,7 +126,9 @@ def count_end(folder, status, counts, whole):
     folder.mkdir()
 
 
-def main(kills):
+def main():
+    kills = int(sys.argv[1])
+    plt.switch_backend('agg')
     command.save_checkpoint = noted(command.save_checkpoint)
     command.draw_curves = lambda rows: plt.figure()  # which takes longer than the run
     whole, took = whole_run()
@@ -144,7 +145,3 @@ def main(kills):
         count_end(folder, status, counts, whole)
     shutil.rmtree(folder)
     print(json.dumps(counts))
-
-
-if __name__ == '__main__':
-    main(int(sys.argv[1]))

@@ -1,9 +1,12 @@
-"""How much memory updates of PPO take: a script of its own, which prints JSON.
+"""How much memory updates of PPO take: a script of its own, with a line of JSON for each run.
 
-`python tests/memory_of_updates.py embedded|tiny SETTINGS`, the settings of `RLHFConfig` as JSON."""
+`python tests/memory_of_updates.py RUNS`: a list, as JSON, of the model (embedded or tiny) and the
+settings of `RLHFConfig` of each. Each is measured in a fork, to which the one before leaves
+nothing."""
 import copy
 import gc
 import json
+import os
 import sys
 
 import torch
@@ -44,8 +47,7 @@ def tensors_alive():
     return sum(isinstance(x, torch.Tensor) for x in gc.get_objects())
 
 
-def main(kind, settings):
-    torch.set_num_threads(1)
+def measure(kind, settings):
     model = load_model()[0] if kind == 'embedded' else tiny_gpt2(width=32, context=16, pad=None)
     config = RLHFConfig(epochs=1, learning_rate=1e-5, **settings)
     torch.manual_seed(0)
@@ -64,8 +66,19 @@ def main(kind, settings):
         'model': weights*4/MIB,
         'logits': rows*(config.response_length + 1)*model.config.vocab_size*4/MIB,
         'over_time': over_time,
-    }))
+    }), flush=True)
+
+
+def main(runs):
+    torch.set_num_threads(1)
+    for kind, settings in runs:
+        child = os.fork()
+        if not child:
+            measure(kind, settings)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, f'{kind}, {settings}: {status}'
 
 
 if __name__ == '__main__':
-    main(sys.argv[1], json.loads(sys.argv[2]))
+    main(json.loads(sys.argv[1]))

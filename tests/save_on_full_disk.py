@@ -1,7 +1,7 @@
 """Save a checkpoint, then another where it cannot be; say what that said, and what is there after.
 
-`python tests/save_on_full_disk.py FOLDER limit|BYTES`: files may not grow past 100,000 bytes, or so
-many bytes of the disk are taken."""
+For a process of its own, whose arguments are a folder and `limit` (files may not grow past 100,000
+bytes) or how many bytes of the disk are taken."""
 import copy
 import resource
 import sys
@@ -14,7 +14,8 @@ from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.run.checkpoint import load_checkpoint, save_checkpoint
 
 
-def main(folder, how):
+def main():
+    folder, how = Path(sys.argv[1]), sys.argv[2]
     path = folder/'checkpoint.safetensors'
     model = tiny_gpt2(width=64, context=16, pad=None)
     config = RLHFConfig(prompt_length=4, response_length=6)
@@ -30,7 +31,3 @@ def main(folder, how):
         print(error)
     numbers = load_checkpoint(path, trainer)
     print('update', numbers['update'], sorted(path.name for path in folder.iterdir()))
-
-
-if __name__ == '__main__':
-    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,7 +1,7 @@
 "Settings small enough for a test, the files they name, and what a run leaves behind."
 import json
-import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ from rlhf_nbdev.dataset import load_reviews
 from rlhf_nbdev.tools.models import load_model
 
 STAGES = tempfile.TemporaryDirectory()  # small steps one and two, found again by the next test
-REVIEWS = Path(f'{STAGES.name}.csv')  # 300 short ones: too few for a judge to learn from
-MODEL = Path(f'{STAGES.name}.model')  # random, of the embedded one's tokens, in a tenth of its time
+FILES = tempfile.TemporaryDirectory()
+REVIEWS = Path(FILES.name)/'reviews.csv'  # 300 short ones: too few for a judge to learn from
+MODEL = Path(FILES.name)/'model'  # random, of the embedded one's tokens, in a tenth of its time
 EMBEDDED = ['--model', 'embedded']
 PACKAGE = ['--data', 'package', '--n_train', '10000']
 SMALL = [
@@ -24,9 +25,9 @@ SMALL = [
 QUICK = [*SMALL, '--ratings', 'labels']  # which saves reading ten thousand ratings in each run
 
 
-@pytest.fixture(scope='module')
-def small_files():
-    "The reviews and the model that SMALL names."
+@cache
+def write_files():
+    "Once, for all files of tests."
     _, tokenizer = load_model()
     model = tiny_gpt2(vocab=len(tokenizer), width=32, context=256,
                       eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
@@ -35,9 +36,12 @@ def small_files():
     reviews = load_reviews()
     short = reviews[reviews.text.str.len() <= 1000]
     short.sample(300, random_state=0).to_csv(REVIEWS, index=False)
-    yield
-    REVIEWS.unlink()
-    shutil.rmtree(MODEL)
+
+
+@pytest.fixture(scope='module')
+def small_files():
+    "The reviews and the model that SMALL names."
+    write_files()
 
 
 def metrics(folder):

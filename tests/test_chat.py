@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from warm import FORKS
+from warm import fork
 
 from rlhf_nbdev.dialog import conversation_ids
 from rlhf_nbdev.tools.models import load_model, load_tokenizer
@@ -57,10 +57,7 @@ def command(options, stdin, stdout, stderr):
 
 
 def start(options, *files):
-    process = FORKS.Process(
-        target=command, args=([str(option) for option in options], *map(str, files)), daemon=True)
-    process.start()
-    return process
+    return fork(command, [str(option) for option in options], *map(str, files))
 
 
 def piped(tmp_path, text, *options):

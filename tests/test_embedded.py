@@ -18,7 +18,7 @@ def test_ships_small_and_without_pickle():
     assert (FOLDER/'README.md').exists()
 
 
-@pytest.mark.parametrize('every', [30, pytest.param(6, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize('every', [90, pytest.param(6, marks=pytest.mark.sweep)])
 def test_bits_per_character_on_held_out_reviews(every):
     model, tokenizer = load_model()
     held_out = split_reviews(load_reviews())[1].text.tolist()

@@ -153,3 +153,14 @@ def test_a_notebook_alone_sets_itself_up(path):
     if path.stem in ('12_dialog', 'chat_model'):
         package = f'"rlhf_nbdev[chat] @ {package}"'  # with what unpacks the chat model
     assert calls == [('pip', f'install -q {package}'), 'panel']
+
+
+def test_every_classic_bug_can_still_be_put_in(monkeypatch):
+    "Its piece of source stands exactly once in its function, and what takes its place is Python."
+    monkeypatch.syspath_prepend(TOP/'benchmarks'/'mutants')
+    functions, classic = map(importlib.import_module, ('functions', 'classic'))
+    known = [each for module in functions.all_modules() for each in functions.functions_of(module)]
+    mutants = list(classic.classic_mutants(known))
+    assert [mutant.difference for mutant in mutants] == [bug['bug'] for bug in classic.read_bugs()]
+    for mutant in mutants:
+        functions.code_of(mutant.function, mutant.new)

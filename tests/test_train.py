@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from small_runs import EMBEDDED, PACKAGE, SMALL, STAGES, metrics, small_files
 from test_packing import hold_static_steps_to_the_loop
 from warm import assert_refused, run, run_well
@@ -109,8 +110,7 @@ def test_a_model_of_another_vocabulary_is_refused_at_once(option, message, other
 
 def test_without_human_ratings_labels_do_and_the_run_says_so(tmp_path):
     env = {'XDG_CACHE_HOME': str(tmp_path/'empty')}
-    result = run_alone(*SMALL, '--out', tmp_path/'run', env=env)
-    assert result.returncode == 0, result.stderr[-2000:]
+    result = run_well(*SMALL, '--out', tmp_path/'run', env=env)
     assert 'no human ratings at' in result.stdout
     assert 'learns from pairs of labelled reviews' in result.stdout
     assert summary_of(tmp_path/'run')['reward']['source'] == 'labels'
@@ -170,6 +170,18 @@ def test_a_csv_of_ones_own(tmp_path):
     assert len((tmp_path/'own'/'samples.jsonl').read_text().splitlines()) == 16
 
 
+def test_a_step_as_it_is_traced_for_the_compiler_gives_the_same_samples(monkeypatch):
+    "What the compiler makes of it is the next test's."
+    compile_it = torch.compile
+
+    def trace(step, mode, dynamic):
+        return compile_it(step, backend='eager', dynamic=dynamic)
+
+    monkeypatch.setattr(torch, 'compile', trace)
+    hold_static_steps_to_the_loop(compiled=True)
+
+
+@pytest.mark.sweep
 @pytest.mark.skipif(not shutil.which('c++'), reason='torch.compile needs a C++ compiler')
 def test_a_compiled_step_gives_the_same_samples():
     hold_static_steps_to_the_loop(compiled=True)

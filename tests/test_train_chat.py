@@ -1,5 +1,6 @@
 "`rlhf-train --chat`: a whole run, a kill, what it refuses. The chat model is tiny and random."
 import json
+import shutil
 import sys
 import time
 from contextlib import redirect_stdout
@@ -7,10 +8,12 @@ from io import StringIO
 
 import pytest
 import torch
+from fewer_texts import fewer_sentences
 from safetensors.torch import load_file
 from small_runs import metrics
+from tiny import tiny_gpt2
 from transformers import LlamaConfig, LlamaForCausalLM
-from warm import FORKS, assert_refused, run, run_well
+from warm import assert_refused, fork, run, run_well
 from word_judge import WordJudge
 
 from rlhf_nbdev.beyond import MethodConfig
@@ -53,8 +56,9 @@ def files(tmp_path_factory):
     "A chat model, a reward model, a function as a reward."
     top = tmp_path_factory.mktemp('chat')
     save_chat_model(top/'model')
-    small, tokenizer = load_model()
-    torch.manual_seed(0)
+    tokenizer = load_model()[1]
+    small = tiny_gpt2(vocab=len(tokenizer), context=256,
+                      eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
     RewardModel(small).save_pretrained(top/'reward')
     tokenizer.save_pretrained(top/'reward')
     (top/'mine.py').write_text(REWARD)
@@ -81,6 +85,14 @@ def options_of(files, **changes):
     for name, value in (given | changes).items():
         words += [f'--{name}', value]
     return words
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_sentences():
+    "Read once, and as in forks."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dialogs, 'load_sentences', fewer_sentences)
+        yield
 
 
 def train_quietly(*configs):
@@ -154,14 +166,14 @@ def test_the_checkpoint_holds_what_is_trained_and_no_more(whole):
     assert {name for name in tensors if name.startswith('agent.')} == trained | heads
 
 
-def test_a_complete_run_goes_on_for_more(files, monkeypatch):
+def test_a_complete_run_goes_on_for_more(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, 'find_judge', lambda run: None)
-    folder = train_quietly(*settings_of(files, out=str(files/'more'), updates=1))
-    train_quietly(RunConfig(resume=str(folder)), MethodConfig(updates=2))
-    assert [row['update'] for row in metrics(folder)] == [1, 2]
+    folder = shutil.copytree(whole, tmp_path/'more')
+    train_quietly(RunConfig(resume=str(folder)), MethodConfig(updates=4))
+    assert [row['update'] for row in metrics(folder)] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize('method', ['rloo', 'dpo'])
+@pytest.mark.parametrize('method', ['dpo', pytest.param('rloo', marks=pytest.mark.sweep)])
 def test_other_methods_learn_too(method, files, monkeypatch):
     monkeypatch.setattr(inputs, 'find_judge', lambda run: None)
     folder = train_quietly(*settings_of(
@@ -196,15 +208,13 @@ def unjudged(words):
 def test_a_run_that_is_killed_comes_to_the_same_end_to_the_bit(files, whole):
     folder = files/'killed'
     words = options_of(files, reward=files/'reward', out=folder)
-    process = FORKS.Process(target=unjudged, args=(words,), daemon=True)
-    process.start()
+    process = fork(unjudged, words)
     while not metrics(folder):
         assert process.is_alive()
         time.sleep(0.005)
     process.kill()
     process.join(20)
-    process = FORKS.Process(target=unjudged, args=(['--resume', folder],), daemon=True)
-    process.start()
+    process = fork(unjudged, ['--resume', folder])
     process.join(60)
     assert process.exitcode == 0
     assert metrics(folder) == metrics(whole)

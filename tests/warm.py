@@ -1,7 +1,8 @@
-"""`rlhf-train`, forked from a server that has its imports behind it.
+"""`rlhf-train`, and scripts of ours, forked from a server that has its imports behind it.
 
-Imports take longer than most of what the tests ask of the command. `test_main_job.py`, and whatever
-needs another environment, start the command itself."""
+Imports take longer than most of what the tests ask of the command, and so does reading all that
+comes with the package: see `short_runs.py`. `test_main_job.py`, and whatever needs another
+environment from its imports on, start the command itself."""
 import multiprocessing
 import os
 import signal
@@ -9,10 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
+HERE = Path(__file__).resolve().parent
 FORKS = multiprocessing.get_context('forkserver')
 FORKS.set_forkserver_preload([
     'rlhf_nbdev.run.command',
+    'short_runs',
+    'pytest',
     'transformers.models.gpt2.modeling_gpt2',
     'transformers.models.auto.modeling_auto',
     'sklearn.linear_model',
@@ -22,26 +27,39 @@ FORKS.set_forkserver_preload([
 ])
 
 
-def command(options, stdout, stderr):
-    "What the fork does: the command, its output in two files."
+def fork(target, *args):
+    "A process that runs this function. The first starts the server, which is to find our modules."
+    process = FORKS.Process(target=target, args=args, daemon=True)
+    paths = [str(HERE), *filter(None, [os.environ.get('PYTHONPATH')])]
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(paths)):
+        process.start()
+    return process
+
+
+def train():
+    from rlhf_nbdev.run.command import train_command
+    train_command()
+
+
+def command(program, options, env, stdout, stderr):
+    "What the fork does: a function as a command, its output in two files."
+    os.environ.update(env)
     for path, number in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     # a job in the background of a script would ignore Ctrl-C, and hand that down
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ['rlhf-train', *options]
-    from rlhf_nbdev.run.command import train_command
-    train_command()
+    program()
 
 
 class Running:
     "A run under way, and what it has printed so far."
-    def __init__(self, *options):
+    def __init__(self, *options, env={}, program=train):
         self.folder = tempfile.TemporaryDirectory()
         self.stdout = Path(self.folder.name)/'stdout'
         self.stderr = Path(self.folder.name)/'stderr'
-        args = [str(option) for option in options], str(self.stdout), str(self.stderr)
-        self.process = FORKS.Process(target=command, args=args, daemon=True)
-        self.process.start()
+        options = [str(option) for option in options]
+        self.process = fork(command, program, options, env, str(self.stdout), str(self.stderr))
 
     @property
     def ended(self):
@@ -62,13 +80,13 @@ class Running:
         return SimpleNamespace(returncode=self.process.exitcode, stdout=stdout, stderr=stderr)
 
 
-def run(*options):
-    return Running(*options).result()
+def run(*options, **where):
+    return Running(*options, **where).result()
 
 
-def run_well(*options):
+def run_well(*options, **where):
     "Run the command, which must end well."
-    result = run(*options)
+    result = run(*options, **where)
     assert result.returncode == 0, result.stderr[-2000:]
     return result
 
