@@ -444,7 +444,7 @@ def source_commit() -> str:  # '' where the package is not run from its reposito
     folder = Path(__file__).parent if '__file__' in globals() else Path()
     command = ['git', '-C', str(folder), 'log', '-1', '--format=%h', '--abbrev=10', '--', '.']
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().strip()
     except (OSError, subprocess.CalledProcessError):
         return ''
 
