@@ -159,7 +159,7 @@ def kl_is_zero(run: Run) -> Finding | None:
     farthest = max(abs(run.lowest('kl')), abs(run.highest('kl')))
     if farthest < 1e-3 and run.first('ppo/approx_kl') > 1e-6:
         return Finding('the KL is 0, and yet the policy moves', ['the reference is the policy'],
-                       'fingerprint the reference before and after an update', True)
+                       'sum up the reference\'s weights before and after an update', True)
     if farthest < 1e-3:
         return Finding('the policy does not move at all',
                        ['the policy is frozen', 'the learning rate is too low'],
@@ -195,7 +195,7 @@ def kl_is_negative(run: Run) -> Finding | None:
 
 # %% ../nbs/10_debugging.ipynb #d6dcd959
 def kl_explodes(run: Run) -> Finding | None:
-    "More than a nat for each token that a response may have."
+    "More than 1.25 nats for each token that a response may have."
     if not abs(run.end('kl')) > 1.25*run.limit:
         return None
     seen = f'the KL ends at {run.end("kl"):.0f} nats'
@@ -315,7 +315,7 @@ def clipping_is_odd(run: Run) -> Finding | None:
                        ['the second branch lost its advantage'],
                        'ratio 1, any advantage: both branches give −advantage')
     if run.first('ppo/grad_norm') > 5:
-        return Finding(f'the first gradient is {run.first("ppo/grad_norm"):.0f} long',
+        return Finding(f'the gradient norm of update 1 is {run.first("ppo/grad_norm"):.0f}',
                        ['clipping does not act', 'the value head starts far from 0',
                         'the reward is not scaled'],
                        'ratio 0.5, advantage −1: the loss is 0.8, its gradient 0')
@@ -381,7 +381,7 @@ def lengths_are_odd(run: Run) -> Finding | None:
     if end < 0.4*first:
         return Finding(f'responses shrink from {first:.0f} to {end:.0f} tokens',
                        ['dropout is on in the reference', 'the learning rate is too high'],
-                       'the mean k1 of a token of the reference\'s own text is 0')
+                       'before the first update, k1 is 0 at every token')
     return None
 
 # %% ../nbs/10_debugging.ipynb #f4174fa6

@@ -18,6 +18,8 @@ from rlhf_nbdev.debugging import (
     run_of,
     suspects_of,
 )
+from rlhf_nbdev.tools.models import load_model, trunk_of
+from rlhf_nbdev.tools.reading import reading_way
 
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP/'benchmarks'/'patients'))
@@ -91,3 +93,15 @@ def test_a_bug_is_put_in_and_taken_out():
         assert advantage.kl_k1(1.0, 3.0) == 2.0
     assert advantage.kl_k1.__code__ is code
     assert advantage.kl_k1(1.0, 3.0) == -2.0
+
+
+GUARDED = ['packed rows see each other', 'packed rows see what comes later',
+           'no position ids (scoring)']
+
+
+@pytest.mark.parametrize('illness', GUARDED)
+def test_a_wrong_packing_is_found_out_and_not_used(illness):
+    "Why these three leave no trace: the guard reads with padding in its place."
+    model, _ = load_model()
+    with in_force(ILLNESSES[illness]), pytest.warns(UserWarning, match='cannot share a bin'):
+        assert reading_way(trunk_of(model), 32) == 'padded'
