@@ -425,6 +425,44 @@ class PairTrainer(RLHFTrainer):
             return stats
         return stats | mean_stats(history)
 
+# %% ../nbs/11_beyond_ppo.ipynb #edce408c
+@patch
+def pair_loss(self: PairTrainer,
+    pairs: dict,  # (N, T) each
+    ref_chosen: torch.Tensor,  # (N,)
+    ref_rejected: torch.Tensor,  # (N,)
+) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+    "DPO's loss at today's weights; how much likelier each side has become, in nats."
+    with self.autocast():
+        chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
+    loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
+    gains = (chosen - ref_chosen, rejected - ref_rejected)
+    return loss, {
+        'loss/policy': loss.item(),
+        'dpo/chosen': gains[0].mean().item(),
+        'dpo/rejected': gains[1].mean().item(),
+        'dpo/accuracy': (gains[0] > gains[1]).float().mean().item(),
+    }
+
+# %% ../nbs/11_beyond_ppo.ipynb #d155f5d5
+@patch
+def learn_part(self: PairTrainer,
+    pairs: dict,  # a minibatch
+    ref_chosen: torch.Tensor,  # (N,)
+    ref_rejected: torch.Tensor,  # (N,)
+) -> dict:  # scalars to watch
+    "One optimizer step; microbatches count by their pairs."
+    self.optimizer.zero_grad()
+    totals = {}
+    for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
+        share = len(rows)/len(ref_chosen)
+        part = {side: x[rows] for side, x in pairs.items()}
+        loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
+        self.backward(share*loss)
+        for name, x in stats.items():
+            totals[name] = totals.get(name, 0.0) + share*x
+    return totals | {'ppo/grad_norm': self.step()}
+
 # %% ../nbs/11_beyond_ppo.ipynb #42208735
 @patch
 def learn_pairs(self: PairTrainer,
@@ -446,44 +484,6 @@ def learn_pairs(self: PairTrainer,
                 raise FloatingPointError(f'{place}: {error}') from None
             history.append(stats)
     return history
-
-# %% ../nbs/11_beyond_ppo.ipynb #d155f5d5
-@patch
-def learn_part(self: PairTrainer,
-    pairs: dict,  # a minibatch
-    ref_chosen: torch.Tensor,  # (N,)
-    ref_rejected: torch.Tensor,  # (N,)
-) -> dict:  # scalars to watch
-    "One optimizer step; microbatches count by their pairs."
-    self.optimizer.zero_grad()
-    totals = {}
-    for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
-        share = len(rows)/len(ref_chosen)
-        part = {side: x[rows] for side, x in pairs.items()}
-        loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
-        self.backward(share*loss)
-        for name, x in stats.items():
-            totals[name] = totals.get(name, 0.0) + share*x
-    return totals | {'ppo/grad_norm': self.step()}
-
-# %% ../nbs/11_beyond_ppo.ipynb #edce408c
-@patch
-def pair_loss(self: PairTrainer,
-    pairs: dict,  # (N, T) each
-    ref_chosen: torch.Tensor,  # (N,)
-    ref_rejected: torch.Tensor,  # (N,)
-) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
-    "DPO's loss at today's weights; how much likelier each side has become, in nats."
-    with self.autocast():
-        chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
-    loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
-    gains = (chosen - ref_chosen, rejected - ref_rejected)
-    return loss, {
-        'loss/policy': loss.item(),
-        'dpo/chosen': gains[0].mean().item(),
-        'dpo/rejected': gains[1].mean().item(),
-        'dpo/accuracy': (gains[0] > gains[1]).float().mean().item(),
-    }
 
 # %% ../nbs/11_beyond_ppo.ipynb #14e19718
 def make_trainer(
