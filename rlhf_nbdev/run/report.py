@@ -239,7 +239,8 @@ def frontier_section(
     plot = figure_as_html(draw_frontier(read_study(), here), 'gold reward and score against KL')
     return (f'<h2>What was gained, and what it cost</h2>{plot}<p>Circles and black squares: runs '
             'that come with the package, made with the default settings but for β (lesson 8). '
-            'Star: this run.</p>')
+            "Star: this run. The score is the reward model's alone. The curves above show the paid "
+            'score, which is lower where a response does not end.</p>')
 
 # %% ../../nbs/run/report.ipynb #a354625f
 def conversations_section(
