@@ -13,13 +13,14 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'tools.tokens', 'tools.packing', 'tools.reading', 'tools.ratings', 'tools.measuring',
      'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-     'beyond', 'dialog'],
+     'debugging', 'beyond', 'dialog'],
     ['run.stages', 'run.protocol', 'run.checkpoint', 'run.report', 'run.share', 'run.loggers',
      'run.chat', 'run.dialogs', 'run.inputs', 'run.command', 'run.chat_panel', 'run.study',
      'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
-     'exercises.feedback', 'exercises.beyond', 'exercises.dialog', 'exercises.appendix'],
+     'exercises.feedback', 'exercises.debugging', 'exercises.beyond', 'exercises.dialog',
+     'exercises.appendix'],
 ]
 ORDER = [module for floor in FLOORS for module in floor]
 
