@@ -96,7 +96,8 @@ def draw_curves(patient):
         if column == 'ppo/approx_kl':
             ax.set(yscale='log', ylim=(1e-4, None))
         ax.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='upper right', ncols=2, fontsize=9,
+               frameon=False, borderaxespad=0, borderpad=0.1)
     return fig
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a010
@@ -108,7 +109,8 @@ def show_patient(
     settings, first_kl = patient.settings, abs(patient.run.first('ppo/first_kl'))
     fig = draw_curves(patient)
     fig.suptitle(f'patient {number}: {settings["updates"]} updates of {settings["batch_size"]} '
-                 f'responses, each of at most {settings["response_length"]} tokens')
+                 f'responses, each of at most {settings["response_length"]} tokens',
+                 x=0.01, ha='left', fontsize=11)
     print(f'on the first minibatch, sampling and scoring are {first_kl:.1g} nats a token apart')
     for prompt, response in patient.samples:
         print('  ' + (prompt + '|' + response).replace('\n', ' '))
