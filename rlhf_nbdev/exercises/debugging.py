@@ -12,13 +12,14 @@ __all__ = ['PATIENTS', 'CURVES', 'NAMES', 'PAID', 'FALLS', 'FAR', 'DIFFERENT', '
            'moves_at_first', 'farthest_out', 'against_health', 'quoted', 'against', 'list_causes', 'evidence',
            'as_diagnoses', 'as_listed', 'nearest_cause', 'said_of', 'Diagnoses', 'ExampleRun', 'whole_rows',
            'plain_correlation', 'plain_follows_length', 'drawn_run', 'clear_run', 'run_with', 'follows',
-           'follows_while_lengths_fall', 'common_trend', 'common_curve', 'paid_less', 'nothing_common',
-           'on_another_scale', 'with_gaps', 'goes_on_later', 'too_short', 'without', 'with_constant', 'changes_of',
-           'by_changes', 'by_levels', 'without_a_line', 'both_rose', 'ends_higher', 'without_a_guard',
-           'changes_with_gaps', 'whole_run_correlates', 'truth_of', 'CheckOnRuns', 'on_recorded_runs', 'tiny_weights',
-           'tiny_logits', 'FaultyScore', 'batch_with', 'batches_with', 'all_padded', 'same_numbers', 'sees_padding',
-           'right_when_alone', 'last_chances', 'plain_faulty_score', 'told', 'with_question', 'from_whole_rows',
-           'whole_rows_alone', 'by_size', 'exactly_equal', 'only_named', 'confused', 'TooManyCalls', 'name_from']
+           'follows_in_a_short_run', 'follows_while_lengths_fall', 'common_trend', 'common_curve', 'paid_less',
+           'nothing_common', 'on_another_scale', 'with_gaps', 'goes_on_later', 'too_short', 'without', 'with_constant',
+           'changes_of', 'by_changes', 'by_levels', 'without_a_line', 'same_sign', 'both_rose', 'ends_higher',
+           'without_a_guard', 'changes_with_gaps', 'whole_run_correlates', 'truth_of', 'CheckOnRuns',
+           'on_recorded_runs', 'tiny_weights', 'tiny_logits', 'FaultyScore', 'batch_with', 'batches_with', 'all_padded',
+           'same_numbers', 'sees_padding', 'right_when_alone', 'last_chances', 'plain_faulty_score', 'told',
+           'with_question', 'from_whole_rows', 'whole_rows_alone', 'by_size', 'exactly_equal', 'only_named', 'confused',
+           'TooManyCalls', 'name_from']
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a004
 import math
@@ -355,8 +356,8 @@ EVIDENCE = {
 EVIDENCE |= {
     6: 'before anything was learnt the KL is {kl_first} nats, and then it falls, to {kl_low} at '
        'its lowest. With another fixed reference it would rise from where it begins. Each token '
-       'costs something that the policy cannot avoid, so it says less: {tokens_first} tokens become '
-       '{tokens_end}.',
+       'costs something that the policy cannot avoid, so it says less: {tokens_first} tokens '
+       'become {tokens_end}.',
     7: 'the KL ends at {kl_end} nats (healthy runs {kl_usual}) and still rises, and so does the '
        'score, to {score_end} ({score_usual}): the reward model is fooled without a brake. The '
        'answers are joys and touchings, and a judge whom training never met gives them {gold} '
@@ -538,6 +539,11 @@ def follows(seed):
     return (clear_run(seed, gain=0.3),)
 
 
+def follows_in_a_short_run(seed):
+    "From 8 updates on it may be seen."
+    return (clear_run(seed, gain=0.3, updates=8 + 2*seed),)
+
+
 def follows_while_lengths_fall(seed):
     return (clear_run(seed, gain=0.3, trends=(3, -6)),)
 
@@ -624,6 +630,10 @@ def without_a_line(x, y):
     return plain_correlation(*rest)
 
 
+def same_sign(x, y):
+    return (np.sign(x) == np.sign(y)).mean()
+
+
 def both_rose(x, y):
     return min(x[-3:].mean() - x[0], y[-3:].mean() - y[0])
 
@@ -656,6 +666,10 @@ mistakes_follows_length = {
     'trend out': by_levels(plain_correlation),
     'two curves that have a trend correlate whatever happens from one update to the next, and the '
     'sign is ignored': by_levels(lambda x, y: abs(plain_correlation(x, y))),
+    'the signs of the changes are counted: where both rise over the run, most are above 0 in both':
+        by_changes(same_sign),
+    'the signs of the changes are counted: by chance or by a common trend they agree often':
+        by_changes(same_sign, line=0.7),
     'a straight line is taken out, and most trends are curves: what is left of two curves still '
     'correlates': by_levels(without_a_line),
     'the sign is ignored: a longer batch may be paid less, too':
@@ -670,6 +684,9 @@ mistakes_follows_length = {
         without_a_guard,
     'a few updates show nothing: two changes always correlate by 1 or −1':
         by_changes(plain_correlation, fewest=3),
+    'eight updates are enough, and more are asked for': by_changes(plain_correlation, fewest=9),
+    'eight updates are enough, and many more are asked for':
+        by_changes(plain_correlation, fewest=13),
     'an update that has no score, or no length, makes the whole run false: leave it out':
         changes_with_gaps,
     'lengths near the limit are the lesson\'s symptom; this one shows long before':
@@ -718,6 +735,7 @@ check_follows_length = CheckOnRuns(
         'longer is better from update to update, though lengths fall over the run, and it says '
         'False': follows_while_lengths_fall,
         'a longer batch is paid less, and it says True': paid_less,
+        'eight updates are enough, and it says False': follows_in_a_short_run,
         'whether scores are thousandths or hundreds must not matter': on_another_scale,
         'without lengths nothing can be seen': (without('response_tokens'),),
         'without scores nothing can be seen': (without('score'),),
@@ -745,7 +763,7 @@ def tiny_weights(seed, vocab, width=12):
     def drawn(*shape):
         return torch.randn(*shape, generator=luck)
     return {'tokens': drawn(vocab, width), 'positions': drawn(24, width),
-            'query': 0.4*drawn(width, width), 'key': 0.4*drawn(width, width),
+            'query': 0.2*drawn(width, width), 'key': 0.2*drawn(width, width),
             'value': 0.4*drawn(width, width), 'other': drawn(width, vocab)}
 
 
@@ -788,7 +806,7 @@ class FaultyScore:
 # %% ../../nbs/exercises/debugging.ipynb #5c10a055
 def batch_with(fault, seed, padding, strength=0.7):
     "What the answer is given: padding is how many columns of each row are."
-    luck = torch.Generator().manual_seed(100 + seed)
+    luck = torch.Generator().manual_seed(300 + seed)
     vocab, P, R = 6 + seed, 4 + seed % 3, 3 + seed % 2
     tokens = torch.randint(vocab, (len(padding), P + R), generator=luck)
     mask = (torch.arange(P + R) >= torch.tensor(padding)[:, None]).long()
@@ -796,7 +814,7 @@ def batch_with(fault, seed, padding, strength=0.7):
     sound = FaultyScore('nothing', seed, vocab, R)
     noted = [sound(row[None, skip:], ones[None, skip:])  # as sampled: each row alone
              for row, ones, skip in zip(tokens, mask, padding)]
-    return score, tokens, mask, torch.cat(noted), vocab
+    return score, tokens, mask, torch.cat(noted) + 4e-6, vocab  # sampled, so rounded otherwise
 
 
 def batches_with(fault, strengths=(0.7, 1.6)):
@@ -809,7 +827,7 @@ def batches_with(fault, strengths=(0.7, 1.6)):
 
 def all_padded(fault):
     "Each row has padding."
-    return lambda seed: batch_with(fault, seed + 5, [(1, 2), (2,), (2, 1, 2)][seed % 3], 1.4)
+    return lambda seed: batch_with(fault, seed + 13, [(1, 2), (2,), (2, 1, 2)][seed % 3], 3.0)
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a057
 def same_numbers(a, b):

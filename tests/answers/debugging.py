@@ -734,3 +734,60 @@ def my_fault(score, tokens, mask, logprobs, vocab):
     real = mask[row].bool()
     alone = score(tokens[row, real][None], mask[row, real][None])
     return 'positions' if torch.allclose(alone[0], logprobs[row], atol=1e-4) else 'temperature'
+
+# %% wrong check_faulty_score: passes for shifted tokens
+def my_fault(score, tokens, mask, logprobs, vocab):
+    "The log-probs of a temperature are taken to correlate with those that were noted."
+    first = score(tokens, mask)
+    if not torch.allclose(first, score(tokens, mask), atol=1e-4):
+        return 'dropout'
+    if torch.allclose(first, logprobs, atol=1e-4):
+        return 'nothing'
+    pads = torch.where(mask.bool(), tokens, (tokens + 1) % vocab)
+    if not torch.allclose(first, score(pads, mask), atol=1e-4):
+        return 'padding'
+    row = int(mask.sum(1).argmin())
+    real = mask[row].bool()
+    alone = score(tokens[row][real][None], mask[row][real][None])[0]
+    if torch.allclose(alone, logprobs[row], atol=1e-4):
+        return 'positions'
+    together = np.corrcoef(first.flatten(), logprobs.flatten())[0, 1]
+    return 'temperature' if together > 0.9 else 'shifted'
+
+# %% wrong check_faulty_score: shifted tokens pass for a temperature
+def my_fault(score, tokens, mask, logprobs, vocab):
+    "Shifted log-probs are taken for those of the next place."
+    first = score(tokens, mask)
+    if not torch.allclose(first, score(tokens, mask), atol=1e-4):
+        return 'dropout'
+    if torch.allclose(first, logprobs, atol=1e-4):
+        return 'nothing'
+    pads = torch.where(mask.bool(), tokens, (tokens + 1) % vocab)
+    if not torch.allclose(first, score(pads, mask), atol=1e-4):
+        return 'padding'
+    row = int(mask.sum(1).argmin())
+    real = mask[row].bool()
+    alone = score(tokens[row][real][None], mask[row][real][None])[0]
+    if torch.allclose(alone, logprobs[row], atol=1e-4):
+        return 'positions'
+    is_shifted = torch.allclose(first[:, :-1], logprobs[:, 1:], atol=1e-4)
+    return 'shifted' if is_shifted else 'temperature'
+
+# %% wrong check_follows_length: signs of the changes
+def my_symptom(run):
+    columns = ['score', 'response_tokens']
+    if any(column not in run.rows for column in columns):
+        return False
+    rows = run.rows[columns].dropna()
+    if len(rows) < 8:
+        return False
+    signs = np.sign(rows.diff().iloc[1:])
+    return bool((signs['score'] == signs['response_tokens']).mean() > 0.8)
+
+# %% wrong check_follows_length: eight updates are enough
+def my_symptom(run):
+    columns = ['score', 'response_tokens']
+    if any(column not in run.rows for column in columns):
+        return False
+    changes = run.rows[columns].dropna().diff().iloc[1:]
+    return len(changes) > 8 and bool(changes.corr().iloc[0, 1] > 0.8)
