@@ -19,7 +19,8 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'run.chat_panel', 'run.study', 'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
-     'exercises.feedback', 'exercises.beyond', 'exercises.dialog', 'exercises.appendix'],
+     'exercises.feedback', 'exercises.debugging', 'exercises.beyond', 'exercises.dialog',
+     'exercises.appendix'],
 ]
 ORDER = [module for floor in FLOORS for module in floor]
 

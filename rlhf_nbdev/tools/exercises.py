@@ -303,7 +303,8 @@ def first_difference(self: Check, got, expected, wrong):
         return f'{got[i].result}. The case: {meaning}'
     if agree(got[i].result, expected[i].result):
         return gradient_in_words(got[i].gradients, expected[i].gradients)
-    everywhere = common_difference([(got[j].result, expected[j].result) for j in wrong])
+    ran = [j for j in wrong if not got[j].error]
+    everywhere = common_difference([(got[j].result, expected[j].result) for j in ran])
     figures = two_results(got[i].result, expected[i].result)
     said = f'{everywhere}. The case: {meaning}' if everywhere else meaning
     return f'{said}. With {example}: {figures}'
