@@ -22,7 +22,7 @@ import pandas as pd
 
 from ..dataset import load_reviews
 from ..evaluate import Judge, TrigramModel
-from .stages import keep_stage
+from .stages import keep_stage, stage_folder, stages_root
 
 # %% ../../nbs/run/judge.ipynb #e87b71aa
 class GramCounts:
@@ -185,7 +185,7 @@ def keep_judge(
     reviews: pd.DataFrame,  # columns text, label
     root: str = '',  # where steps are kept; '': beside the human ratings
 ) -> Judge:
-    """The judge taught by these reviews, once; then it is found.
+    """The judge taught by these reviews, once; then it is found, beside the ratings or in `root`.
 
     Where nothing can be kept it is taught each time. Raises ValueError as `Judge`, and as
     `read_judge`."""
@@ -194,8 +194,12 @@ def keep_judge(
         write_judge(folder, judge)
         return {'unseen': len(judge.unseen)}
 
+    inputs = judge_inputs(reviews)
+    usual = stage_folder('judge', inputs, make, stages_root(''))
+    if usual.exists():
+        return read_judge(usual)
     try:
-        folder, _ = keep_stage('judge', judge_inputs(reviews), make, root)
+        folder, _ = keep_stage('judge', inputs, make, root)
     except OSError:
         return Judge(reviews)
     return read_judge(folder)
