@@ -201,16 +201,19 @@ def reference_stays(
     student, ref_copy = copy.deepcopy((agent, ref_model))  # together: what is shared stays shared
     trainer = trainer_class(student, ref_copy, replace(config, updates=2, max_kl=0.0))
     before = fingerprint(trainer.ref_model.state_dict())
-    first, second = ppo_updates(trainer, prompt_batches(prompts, config), reward)
+    rows = ppo_updates(trainer, prompt_batches(prompts, config), reward)
+    start = next(rows)['kl_k3']
+    if start > 1e-3:
+        return Verdict(False, f'KL {start:.4f} at the start', 'where the reference comes from: it '
+                       'must be a copy of the policy as it is now, not of the model before step '
+                       'one.')
+    later = next(rows)['kl_k3']
     moved = fingerprint(trainer.ref_model.state_dict()) != before
-    found = (f'KL {first["kl_k3"]:.4f} at the start, {second["kl_k3"]:.4f} after an update; '
+    found = (f'KL {start:.4f} at the start, {later:.4f} after an update; '
              f'the bytes of the reference {"have changed" if moved else "are the same"}')
-    if first['kl_k3'] > 1e-3:
-        return Verdict(False, found, 'where the reference comes from: it must be a copy of the '
-                                     'policy as it is now, not of the model before step one.')
     if moved:
         return Verdict(False, found, who_else)
-    return Verdict(second['kl_k3'] > 1e-3, found, 'learning_rate: the policy has hardly moved.')
+    return Verdict(later > 1e-3, found, 'learning_rate: the policy has hardly moved.')
 
 # %% ../../nbs/protocol.ipynb #c1a50009
 def padded_more(
@@ -353,14 +356,13 @@ def sampled_scores(
 
 # %% ../../nbs/protocol.ipynb #c1a5000f
 def score_rise(
-    agent: Agent,
+    before: torch.Tensor,  # `sampled_scores` of the agent
     student: Agent,  # what became of it
     prompts: Dataset,  # ids and mask in each item
     reward,  # a `RewardModel`, a function of tokens and mask, or a `TextReward`
     config: RLHFConfig,
 ) -> tuple[float, str]:  # in standard deviations of the agent's scores; the figures in words
     "How much higher the student scores on the same prompts."
-    before = sampled_scores(agent, prompts, reward, config)
     after = sampled_scores(student, prompts, reward, config)
     rise = (after.mean() - before.mean())/before.std().clamp(min=1e-6)
     return rise.item(), f'score {before.mean():.2f} -> {after.mean():.2f}, {rise:+.2f} sd'
@@ -379,8 +381,9 @@ def full_stops_rise(
         return [response.count(mark) for response in responses]
     marks = TextReward(count_marks, prompts.tokenizer)
     settings = only_scores(config)
+    before = sampled_scores(agent, prompts, marks, settings)
     student, _ = train_copy(agent, prompts, marks, settings, trainer_class)
-    rise, found = score_rise(agent, student, prompts, marks, settings)
+    rise, found = score_rise(before, student, prompts, marks, settings)
     return Verdict(rise > 0.5, f'{found}, {config.updates} updates',
                    'your own code between scores and loss (signs, order of rows, mask), then '
                    'learning_rate and the number of updates.')
@@ -396,8 +399,9 @@ def one_prompt_rises(
     "Check 8: with a single prompt, the real reward rises."
     one = Subset(prompts, [0]*4*config.batch_size)
     settings = only_scores(config)
+    before = sampled_scores(agent, one, reward, settings)
     student, _ = train_copy(agent, one, reward, settings, trainer_class)
-    rise, found = score_rise(agent, student, one, reward, settings)
+    rise, found = score_rise(before, student, one, reward, settings)
     return Verdict(rise > 0.5, f'{found}, {config.updates} updates',
                    'the spread of check 6 for this prompt, then learning_rate and updates.')
 
@@ -426,12 +430,13 @@ def shuffled_stays(
     "Check 9: when scores go to the wrong responses, the real reward does not rise."
     shuffled = ShuffledReward(reward, prompts.tokenizer)
     settings = only_scores(config)
+    before = sampled_scores(agent, prompts, reward, settings)
     student, _ = train_copy(agent, prompts, shuffled, settings, trainer_class)
-    rise, found = score_rise(agent, student, prompts, reward, settings)
+    rise, found = score_rise(before, student, prompts, reward, settings)
     line = 0.3
     if rise > line:  # by chance, or by a leak? What the reward itself brings will tell
         student, _ = train_copy(agent, prompts, reward, settings, trainer_class)
-        usual, unshuffled = score_rise(agent, student, prompts, reward, settings)
+        usual, unshuffled = score_rise(before, student, prompts, reward, settings)
         found += f'; not shuffled: {unshuffled}'
         line = usual/3
     return Verdict(rise <= line, f'{found}, {config.updates} updates',
