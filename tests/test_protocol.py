@@ -9,6 +9,7 @@ import torch
 from rlhf_nbdev.agent import Agent, TextReward
 from rlhf_nbdev.dataset import Prompts
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.run import protocol
 from rlhf_nbdev.run.protocol import (
     FIRST_HOUR,
     ShuffledReward,
@@ -28,7 +29,7 @@ from rlhf_nbdev.run.protocol import (
 from rlhf_nbdev.tools.files import fingerprint
 from rlhf_nbdev.tools.models import load_model
 
-CONFIG = RLHFConfig(batch_size=16, response_length=8, updates=6, learning_rate=3e-4, epochs=1)
+CONFIG = RLHFConfig(batch_size=16, response_length=8, updates=5, learning_rate=3e-4, epochs=1)
 TEXTS = ['This film', 'The plot of it is', 'I went to see', 'Great fun for', 'A dog',
          'He said that', 'Her first film was a', 'What they']*8
 
@@ -82,7 +83,8 @@ def assert_wrong(verdict, advice):
 def test_a_healthy_agent_passes_all_ten_and_stays_as_it_is():
     agent, prompts, reward = material()
     before = fingerprint(agent.state_dict())
-    verdicts = dict(first_hour(agent, prompts, reward, CONFIG))
+    ref_model = copy.deepcopy(agent.model)
+    verdicts = dict(first_hour(agent, prompts, reward, CONFIG, ref_model=ref_model))
     assert list(verdicts) == [check.__name__ for check in FIRST_HOUR]
     assert len(verdicts) == 10
     for name, verdict in verdicts.items():
@@ -99,6 +101,30 @@ def test_the_first_hour_ends_at_the_first_fault():
     verdicts = dict(first_hour(agent, prompts, reward, CONFIG))
     assert list(verdicts) == ['read_five', 'ratio_is_one']
     assert_wrong(verdicts['ratio_is_one'], 'dropout')
+
+
+def test_the_first_hour_may_go_on_and_hands_on_what_is_ones_own(monkeypatch):
+    def no_trainer(agent, prompts, reward, config):
+        asked.append('no trainer')
+        return Verdict(False, 'nothing')
+
+    def with_trainer(agent, prompts, reward, config, trainer_class=RLHFTrainer):
+        asked.append(trainer_class)
+        return Verdict(True, 'nothing')
+    asked = []
+    monkeypatch.setattr(protocol, 'FIRST_HOUR', [no_trainer, with_trainer])
+    list(first_hour(*material(), CONFIG, trainer_class=Reversed))
+    assert asked == ['no trainer']
+    list(first_hour(*material(), CONFIG, goes_on=True, trainer_class=Reversed))
+    assert asked[1:] == ['no trainer', Reversed]
+    with pytest.raises(TypeError, match='trainer_klass'):
+        list(first_hour(*material(), CONFIG, trainer_klass=Reversed))
+
+
+def test_ones_own_texts_reach_the_fifth_check(monkeypatch):
+    monkeypatch.setattr(protocol, 'FIRST_HOUR', [ratio_is_one, reward_reads_text])
+    verdicts = dict(first_hour(*material(), CONFIG, better=' long and longer', worse=' a'))
+    assert_wrong(verdicts['reward_reads_text'], 'the sign')
 
 
 def test_a_verdict_says_where_to_look_only_if_something_is_wrong():
@@ -120,10 +146,11 @@ def test_prompts_that_end_wrongly(last, real, advice):
     assert_wrong(read_five(agent, wrong, reward, CONFIG), advice)
 
 
-def test_nothing_ends():
+def test_that_nothing_ends_is_said_and_no_failure():
     agent, prompts, reward = material()
-    assert_wrong(read_five(agent, prompts, reward, replace(CONFIG, response_length=1)),
-                 'response_length')
+    verdict = read_five(agent, prompts, reward, replace(CONFIG, response_length=1))
+    assert verdict.passed
+    assert 'raise response_length' in verdict.found
 
 
 def test_another_temperature_when_scoring():
@@ -132,6 +159,17 @@ def test_another_temperature_when_scoring():
             return super().forward(tokens, mask, response_length, 1.0)
     agent, prompts, reward = material()
     assert_wrong(ratio_is_one(ScoresAtOne(agent.model), prompts, reward, CONFIG), 'temperature')
+
+
+def test_a_sampler_that_leaves_tokens_out():
+    class SamplesTheLikeliestTen(Agent):
+        def next_token(self, out, temperature, do_sample):
+            tenth = out.logits.topk(10).values[..., -1:]
+            out.logits = out.logits.masked_fill(out.logits < tenth, float('-inf'))
+            return super().next_token(out, temperature, do_sample)
+    agent, prompts, reward = material()
+    assert_wrong(ratio_is_one(SamplesTheLikeliestTen(agent.model), prompts, reward, CONFIG),
+                 'top-k')
 
 
 def test_positions_are_lost():
@@ -148,7 +186,8 @@ def test_another_model_as_reference():
     other = copy.deepcopy(agent.model)
     with torch.no_grad():
         other.transformer.h[0].mlp.c_fc.weight.mul_(0.5)
-    verdict = reference_stays(agent, prompts, reward, CONFIG, ref_model=other)
+    stops_early = replace(CONFIG, max_kl=0.01)  # the check must not
+    verdict = reference_stays(agent, prompts, reward, stops_early, ref_model=other)
     assert_wrong(verdict, 'a copy of the policy')
 
 
@@ -156,6 +195,22 @@ def test_a_reference_that_moves():
     agent, prompts, reward = material()
     verdict = reference_stays(agent, prompts, reward, CONFIG, trainer_class=MovingReference)
     assert_wrong(verdict, 'who else holds the reference')
+
+
+def test_a_reference_that_is_the_policy():
+    agent, prompts, reward = material()
+    verdict = reference_stays(agent, prompts, reward, CONFIG, ref_model=agent.model)
+    assert_wrong(verdict, 'copy.deepcopy')
+
+
+def test_a_reference_that_shares_memory_with_the_policy():
+    "Its weights are other objects, with the same numbers behind them."
+    agent, prompts, reward = material()
+    shares = copy.deepcopy(agent.model)
+    shares.load_state_dict(agent.model.state_dict(), assign=True)
+    assert shares.lm_head.weight is not agent.model.lm_head.weight
+    assert_wrong(reference_stays(agent, prompts, reward, CONFIG, ref_model=shares),
+                 'copy.deepcopy')
 
 
 def test_a_policy_that_does_not_move():
@@ -202,18 +257,38 @@ def test_a_reward_without_the_right_spread(function, advice):
     assert_wrong(reward_has_spread(*with_reward(function), CONFIG), advice)
 
 
+@pytest.mark.parametrize('chance', [
+    lambda prompt: 0.5,
+    lambda prompt: 0.1 if len(prompt)%2 else 0.9,  # hard prompts and easy ones
+])
+def test_a_reward_of_nought_or_one_has_spread(chance):
+    def won(prompts, responses):
+        torch.manual_seed(1)
+        draws = torch.rand(len(responses)).tolist()
+        return [float(draw < chance(prompt)) for draw, prompt in zip(draws, prompts)]
+    verdict = reward_has_spread(*with_reward(won), CONFIG)
+    assert verdict.passed, verdict
+
+
 def test_a_trainer_with_the_wrong_sign():
-    verdict = full_stops_rise(*material(), CONFIG, Reversed)
+    verdict = full_stops_rise(*material(), replace(CONFIG, updates=3), Reversed)
     assert_wrong(verdict, 'between scores and loss')
 
 
+def test_another_mark_than_the_full_stop_is_counted():
+    agent, prompts, reward = material()
+    verdict = full_stops_rise(agent, prompts, reward, replace(CONFIG, updates=1), mark='§')
+    assert_wrong(verdict, 'between scores and loss')
+    assert verdict.found.startswith('score 0.00 -> 0.00')
+
+
 def test_a_learning_rate_too_small_for_one_prompt():
-    verdict = one_prompt_rises(*material(), replace(CONFIG, learning_rate=1e-7))
+    verdict = one_prompt_rises(*material(), replace(CONFIG, learning_rate=1e-7, updates=2))
     assert_wrong(verdict, 'learning_rate')
 
 
 def test_a_trainer_that_pays_for_something_else():
-    assert_wrong(shuffled_stays(*material(), CONFIG, PaysForBrevity), 'a bonus')
+    assert_wrong(shuffled_stays(*material(), replace(CONFIG, updates=4), PaysForBrevity), 'a bonus')
 
 
 def test_a_shuffled_reward_gives_the_same_scores_to_other_rows():
@@ -228,4 +303,4 @@ def test_a_shuffled_reward_gives_the_same_scores_to_other_rows():
 
 
 def test_a_trainer_without_the_penalty():
-    assert_wrong(beta_holds(*material(), replace(CONFIG, updates=3), NoPenalty), 'the penalty')
+    assert_wrong(beta_holds(*material(), replace(CONFIG, updates=2), NoPenalty), 'the penalty')
