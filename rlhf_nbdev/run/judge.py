@@ -15,10 +15,11 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from ..dataset import load_reviews
 from ..evaluate import Judge, TrigramModel
@@ -150,7 +151,8 @@ def write_judge(
     }
     folder.mkdir()
     (folder/'judge.json').write_text(json.dumps(texts), encoding='utf-8')
-    np.savez(folder/'judge.npz', **regression_arrays(judge), **trigram_arrays(judge.trigrams))
+    arrays = regression_arrays(judge) | trigram_arrays(judge.trigrams)
+    save_file(arrays, folder/'judge.safetensors')
 
 # %% ../../nbs/run/judge.ipynb #c3a98cb4
 def read_judge(
@@ -159,13 +161,12 @@ def read_judge(
     "Raises ValueError if the files are damaged."
     try:
         texts = json.loads((folder/'judge.json').read_text(encoding='utf-8'))
-        with np.load(folder/'judge.npz', allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = load_file(folder/'judge.safetensors')
         judge = Judge.__new__(Judge)
         judge.unseen = [tuple(pair) for pair in texts['unseen']]
         judge.trigrams = trigrams_from_arrays(texts['vocab'], texts['discount'], arrays)
         regressions_from_arrays(judge, texts['praise_words'], arrays)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, KeyError, SafetensorError):
         raise ValueError(
             f'{folder} is damaged: remove it, and the judge is taught again') from None
     return judge
