@@ -58,9 +58,11 @@ class Run:
         return self.settings.get('response_length', math.nan)
 
     @property
-    def reward_accuracy(self) -> float:  # on held-out pairs; NaN if it was not measured
-        in_summary = self.figures.get('reward', {}).get('accuracy', math.nan)
-        return self.figures.get('reward_accuracy', in_summary)
+    def reward_accuracy(self) -> float:  # on held-out pairs; NaN if on fewer than 50, or on none
+        reward = self.figures.get('reward', {})
+        if reward.get('held_out', 50) < 50:
+            return math.nan
+        return self.figures.get('reward_accuracy', reward.get('accuracy', math.nan))
 
 # %% ../nbs/10_debugging.ipynb #3604cb7f
 def run_of(
@@ -246,9 +248,10 @@ def scores_are_alike(run: Run) -> Finding | None:
     "A standard deviation of 0, or nearly."
     spread = run.lowest('score_std')
     if spread < 1e-6:
-        return Finding('all scores of a batch are equal',
+        always = run.highest('score_std') < 1e-6
+        return Finding(f'all scores of {"every" if always else "a"} batch are equal',
                        ['the reward is constant', 'the reward reads padding'],
-                       'score two texts that you would score differently', True)
+                       'score two texts that you would score differently', always)
     if spread < 0.1:
         return Finding(f'the scores of a batch differ by {spread:.2g} (standard deviation)',
                        ['the reward reads padding', 'the reward is constant'],
@@ -462,7 +465,7 @@ def diagnose(
 ) -> list[Finding]:  # the certain ones first; none: nothing suspicious
     """What looks wrong in a run, what it may come from, and what to check next.
 
-    Raises FileNotFoundError, and ValueError before the first update."""
+    Columns are named as in `metrics.jsonl`; what is not there is not asked. Raises FileNotFoundError, and ValueError before the first update."""
     if isinstance(run, (str, Path)):
         run = read_run(run)
     elif isinstance(run, list):
