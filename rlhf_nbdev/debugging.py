@@ -465,7 +465,8 @@ def diagnose(
 ) -> list[Finding]:  # the certain ones first; none: nothing suspicious
     """What looks wrong in a run, what it may come from, and what to check next.
 
-    Columns are named as in `metrics.jsonl`; what is not there is not asked. Raises FileNotFoundError, and ValueError before the first update."""
+    Columns are named as in `metrics.jsonl`; what is not there is not asked. Raises
+    FileNotFoundError, and ValueError before the first update."""
     if isinstance(run, (str, Path)):
         run = read_run(run)
     elif isinstance(run, list):
