@@ -159,12 +159,12 @@ def guesses_by_size(
 def kl_is_zero(run: Run) -> Finding | None:
     "The policy does not leave the reference."
     farthest = max(abs(run.lowest('kl')), abs(run.highest('kl')))
-    if farthest < 1e-3 and run.first('ppo/approx_kl') > 1e-6:
+    if farthest < 1e-3 and run.highest('ppo/approx_kl') > 1e-6:
         return Finding('the KL is 0, and yet the policy moves', ['the reference is the policy'],
                        'sum up the reference\'s weights before and after an update', True)
-    if farthest < 1e-3:
-        return Finding('the policy does not move at all',
-                       ['the policy is frozen', 'the learning rate is too low'],
+    if farthest < 1e-3:  # also where it is not known whether the policy moves
+        return Finding('the KL is 0', ['the policy is frozen', 'the learning rate is too low',
+                                       'the reference is the policy'],
                        'compare one weight before and after a step', True)
     if abs(run.end('kl')) < 0.3:
         return Finding(f'the policy hardly moves (KL {run.end("kl"):.2g} nats)',
@@ -201,8 +201,8 @@ def kl_explodes(run: Run) -> Finding | None:
     if not abs(run.end('kl')) > 1.25*run.limit:
         return None
     seen = f'the KL ends at {run.end("kl"):.0f} nats'
-    if run.end('score') > run.first('score'):
-        return Finding(seen + ', and the score rises',
+    if not run.end('score') < run.first('score'):  # also where there is no score
+        return Finding(seen + ', and the score does not fall',
                        ['the KL has the wrong sign', 'there is no KL penalty',
                         'the reward is not scaled'], 'does the shaped reward fall as the KL rises?')
     suspects = ['the loss has the wrong sign', 'all tokens have one advantage',
@@ -236,7 +236,9 @@ def estimates_disagree(run: Run) -> Finding | None:
 # %% ../nbs/10_debugging.ipynb #c49b543d
 def score_is_flat(run: Run) -> Finding | None:
     "The policy moves, and the score does not."
-    if not (run.end('score') < 0.35 and 0.3 <= abs(run.end('kl')) <= 1.25*run.limit):
+    moves = 0.3 <= abs(run.end('kl')) <= 1.25*run.limit
+    rise = run.end('score') - run.first('score')
+    if not (moves and run.end('score') < 0.35 and rise < 0.8):
         return None
     return Finding(f'the score ends at {run.end("score"):.2f}, the KL at {run.end("kl"):.1f} nats',
                    ['scores belong to other responses', 'the score is not on the last token',
@@ -293,7 +295,7 @@ def reward_is_wrong(run: Run) -> Finding | None:
 def last_updates_move_far(run: Run) -> Finding | None:
     "More than 0.03 nats a token within an update, at the end."
     moved = run.end('ppo/approx_kl')
-    if not moved > 0.03 or run.first('ppo/first_kl') > 1e-3:
+    if not moved > 0.03 or run.first('ppo/first_kl') > 1e-3:  # `ratio_is_off` tells the latter
         return None
     suspects = ['the learning rate does not fall', 'too many epochs',
                 'the learning rate is too high']

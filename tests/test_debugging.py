@@ -105,3 +105,14 @@ def test_a_wrong_packing_is_found_out_and_not_used(illness):
     model, _ = load_model()
     with in_force(ILLNESSES[illness]), pytest.warns(UserWarning, match='cannot share a bin'):
         assert reading_way(trunk_of(model), 32) == 'padded'
+
+
+@pytest.mark.parametrize('column', sorted(set(SMALL[0]['columns']) - {'update'}))
+def test_a_column_that_is_missing_makes_no_new_alarm_certain(column):
+    "What is not there may hide a symptom, but must not invent one."
+    for illness in ('healthy', 'reference is the policy', 'KL rewarded', 'constant reward'):
+        run = next(run_of(each) for each in SMALL if each['illness'] == illness)
+        before = {finding.seen for finding in findings_of(run) if finding.is_certain}
+        run.rows = run.rows.drop(columns=column)
+        after = {finding.seen for finding in findings_of(run) if finding.is_certain}
+        assert after <= before | {'the KL is 0'}, illness

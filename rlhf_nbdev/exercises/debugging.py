@@ -7,7 +7,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/debugging.html.md"""
 # %% auto #0
 __all__ = ['PATIENTS', 'CURVES', 'NAMES', 'PAID', 'FALLS', 'FAR', 'DIFFERENT', 'FROM_ZERO', 'EXPECTED', 'POSSIBLE_CAUSES',
            'EVIDENCE', 'ask_patients', 'mistakes_follows_length', 'check_follows_length', 'FAULTS',
-           'mistakes_faulty_score', 'check_faulty_score', 'Patient', 'recorded', 'patient_of', 'draw_curves',
+           'mistakes_faulty_score', 'check_faulty_score', 'Patient', 'recorded', 'name_of', 'patient_of', 'draw_curves',
            'show_patient', 'in_digits', 'figures_in_words', 'usual_gold', 'rises', 'is_far', 'keeps_the_reference',
            'moves_at_first', 'farthest_out', 'against_health', 'quoted', 'against', 'list_causes', 'evidence',
            'as_diagnoses', 'as_listed', 'nearest_cause', 'said_of', 'Diagnoses', 'ExampleRun', 'whole_rows',
@@ -69,13 +69,18 @@ def recorded():
     return read_patients()
 
 
+def name_of(recorded_run):
+    "Illness, context and seed, as `PATIENTS` has them."
+    return recorded_run['illness'], recorded_run['context'], recorded_run['seed']
+
+
 @cache
 def patient_of(number):
     wanted = PATIENTS[number]
     beside = [each for each in recorded() if each['context'] == wanted[1]]
-    own, = (each for each in beside if (each['illness'], each['context'], each['seed']) == wanted)
+    own, = (each for each in beside if name_of(each) == wanted)
     healthy = [run_of(each) for each in beside
-               if each['illness'] == 'healthy' and each['seed'] != wanted[2]]
+               if each['illness'] == 'healthy' and name_of(each) not in PATIENTS.values()]
     return Patient(run_of(own), healthy, own['samples'], own['cause'] or 'nothing',
                    {'updates': 30, 'batch_size': 64, 'response_length': 32} | own['settings'])
 
@@ -347,7 +352,7 @@ EVIDENCE = {
        'which ends at {score_end} (healthy runs {score_usual}), with "the best performance" in '
        'most answers.',
     5: 'the entropy, {entropy_end} nats at the end, and the lengths, {tokens_end} tokens, lie just '
-       'below the band of the other seven. With eight curves one is soon a little out by luck. '
+       'below the band of the others. With eight curves one is soon a little out by luck. '
        'Nothing else goes with it: the score ends at {score_end} ({score_usual}), gold is {gold} '
        '({gold_usual}), and the answers read well.',
 }
@@ -361,8 +366,8 @@ EVIDENCE |= {
     7: 'the KL ends at {kl_end} nats (healthy runs {kl_usual}) and still rises, and so does the '
        'score, to {score_end} ({score_usual}): the reward model is fooled without a brake. The '
        'answers are joys and touchings, and a judge whom training never met gives them {gold} '
-       '({gold_usual}). A KL that is *paid* would lie above a nat a token, with all lengths at the '
-       'limit.',
+       '({gold_usual}). Where the KL is *paid* it is higher still, and all lengths '
+       'run to the limit.',
     8: 'no curve does it: the score rises to {score_end}, for {kl_end} nats, as in a healthy run. '
        'The answers do. They blame: {answers} A judge whom training never met gives them {gold}, '
        'and those of healthy runs {gold_usual}.',
@@ -1021,7 +1026,7 @@ check_faulty_score = Check(
     },
     mistakes=mistakes_faulty_score,
     use=name_from,
-    success='four questions tell six states apart: is it random, does it read the padding, does '
-            'padding move it, do the chances sum to 1?',
+    success='five questions tell six states apart: is it random, does it agree with sampling, '
+            'does it read the padding, does padding move it, do the chances sum to 1?',
     draws=3,
 )
