@@ -1,5 +1,6 @@
 "The code cells of a notebook, to be run one by one as \"Run All\" does."
 import json
+import linecache
 import re
 from pathlib import Path
 
@@ -24,5 +25,7 @@ def changed(source, changes):
 
 
 def run_cell(cell_id, source, names):
-    "Run a cell among these names; an error names the cell."
-    exec(compile(source, f'<cell {cell_id}>', 'exec'), names)
+    "Run a cell among these names; an error names the cell, and its functions have a source."
+    place = f'<cell {cell_id}>'
+    linecache.cache[place] = len(source), None, source.splitlines(True), place
+    exec(compile(source, place, 'exec'), names)

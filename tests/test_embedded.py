@@ -13,7 +13,7 @@ FOLDER = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 
 def test_ships_small_and_without_pickle():
     files = [path for path in FOLDER.iterdir() if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 22e6  # a model, LoRA twice, records
+    assert sum(path.stat().st_size for path in files) <= 23e6  # a model, LoRA twice, records
     assert {path.suffix for path in files} <= {'.safetensors', '.json', '.jsonl', '.md'}
     assert (FOLDER/'README.md').exists()
 
