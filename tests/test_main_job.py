@@ -32,6 +32,7 @@ def summary(folder):
 
 def test_it_leaves_every_file_and_its_models_come_back(folder):
     hold_what_is_left(folder, updates=30, prompts=256)
+    assert (folder/'curves.png').stat().st_size > 10_000, 'no curves were drawn'
 
 
 def test_step_one_learns_to_answer_and_stop(summary):
