@@ -61,9 +61,17 @@ def test_what_was_not_measured_is_no_symptom(symptom):
     assert symptom(Run(pd.DataFrame({'update': [1, 2, 3]}))) is None
 
 
-def test_one_update_is_enough_to_be_asked():
-    [first] = run_of(SMALL[0]).rows.head(1).to_dict('records')
-    assert isinstance(diagnose([first]), list)
+@pytest.mark.parametrize('updates', [1, 2, 5, 9, 10, 15])
+def test_a_healthy_run_that_was_stopped_is_healthy(updates):
+    "Early on the KL is 0 and the values say nothing in every run: no alarm."
+    for each in PATIENTS:
+        if each['illness'] == 'healthy':
+            run = run_of(each)
+            run.rows = run.rows.head(updates)
+            run.figures = {}
+            assert not [finding for finding in findings_of(run) if finding.is_certain], each['seed']
+            if updates < 10:
+                assert not findings_of(run), each['seed']
 
 
 def test_a_folder_is_read(tmp_path):
