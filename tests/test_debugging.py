@@ -74,6 +74,14 @@ def test_a_healthy_run_that_was_stopped_is_healthy(updates):
                 assert not findings_of(run), each['seed']
 
 
+def test_the_chat_model_of_lesson_12_is_no_alarm():
+    "Another model, another task, LoRA: its recorded run of PPO."
+    path = TOP/'rlhf_nbdev'/'embedded'/'dialog.jsonl'
+    rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    settings = {'response_length': 32, 'updates': 24}
+    assert len(rows) == 24 and findings_of(Run(pd.DataFrame(rows), settings)) == []
+
+
 def test_a_folder_is_read(tmp_path):
     sick = next(each for each in SMALL if each['illness'] == 'reference is the policy')
     rows = run_of(sick).rows.to_dict('records')
