@@ -13,7 +13,7 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'tools.tokens', 'tools.packing', 'tools.reading', 'tools.ratings', 'tools.measuring',
      'tools.speed'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-     'debugging', 'beyond', 'dialog'],
+     'debugging', 'beyond', 'dialog', 'scale'],
     ['run.stages', 'run.judge', 'run.training', 'run.protocol', 'run.checkpoint', 'run.report',
      'run.share', 'run.loggers', 'run.chat', 'run.dialogs', 'run.inputs', 'run.command',
      'run.chat_panel', 'run.study', 'run.pretrain'],
