@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import importlib.util
 import itertools
 import math
 import random
@@ -23,7 +24,7 @@ from rlhf_nbdev.tools.exercises import Check, Question
 
 FILES = sorted((Path(__file__).parent/'answers').glob('*.py'))
 LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-           'debugging', 'beyond', 'dialog']
+           'debugging', 'beyond', 'dialog', 'scale']
 BESIDE = ['tools.packing', 'tools.speed', 'tools.files', 'run.checkpoint', 'run.study',
           'run.pretrain']  # pages with exercises of their own, whose checks are the appendix
 SHARE_CAUGHT = 0.9  # of the wrong answers, told what is wrong
@@ -39,6 +40,8 @@ def lesson_names(lesson):
         names[module.__name__] = module
     read = LESSONS + BESIDE if lesson == 'appendix' else LESSONS[:LESSONS.index(lesson) + 1]
     for module in read:
+        if importlib.util.find_spec(f'rlhf_nbdev.{module}') is None:
+            continue  # its exercises are there before the lesson
         exported = importlib.import_module(f'rlhf_nbdev.{module}')
         names |= {name: getattr(exported, name) for name in exported.__all__}
     return names

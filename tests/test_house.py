@@ -20,7 +20,7 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
      'exercises.feedback', 'exercises.debugging', 'exercises.beyond', 'exercises.dialog',
-     'exercises.appendix'],
+     'exercises.scale', 'exercises.appendix'],
 ]
 ORDER = [module for floor in FLOORS for module in floor]
 

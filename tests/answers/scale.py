@@ -1,0 +1,929 @@
+# ruff: noqa: F811, F821
+# Answers to the exercises of lesson 13, as readers write them. Each begins with a line that says
+# what it is: `# %% wrong CHECK: words that its verdict must hold`, or `# %% right CHECK`.
+
+# %% wrong check_mean_of_processes: the means are averaged over all processes
+# averages the means
+def my_mean_of_all(means, counts):
+    return means.mean()
+
+# %% wrong check_mean_of_processes: the means that are numbers are averaged
+# averages the means that are numbers
+def my_mean_of_all(means, counts):
+    return means.nanmean()
+
+# %% wrong check_mean_of_processes: a process with few tokens weighs as much as one with many
+# averages over the processes that have tokens
+def my_mean_of_all(means, counts):
+    return means[counts > 0].mean()
+
+# %% wrong check_mean_of_processes: a process without tokens makes it NaN: 0 times NaN is NaN
+# 0 times NaN is NaN
+def my_mean_of_all(means, counts):
+    return (means*counts).sum()/counts.sum()
+
+# %% wrong check_mean_of_processes: the weights are a softmax of the numbers of tokens
+# a softmax for weights
+def my_mean_of_all(means, counts):
+    weights = torch.softmax(counts.float(), 0)
+    return (weights*means.nan_to_num()).nansum()
+
+# %% wrong check_mean_of_processes: the numbers of tokens are divided by the largest one
+# weights of at most 1, which do not add to 1
+def my_mean_of_all(means, counts):
+    weights = counts/counts.max()
+    return torch.where(counts > 0, weights*means, 0).sum()
+
+# %% wrong check_mean_of_processes: the sums are averaged over the processes: the weights do not add to 1
+# the sums are averaged over the processes
+def my_mean_of_all(means, counts):
+    sums = torch.where(counts > 0, means*counts, 0)
+    return sums.mean()
+
+# %% wrong check_mean_of_processes: the sums are averaged over the processes that have tokens
+# the sums are averaged over the processes that have any
+def my_mean_of_all(means, counts):
+    full = counts > 0
+    return (means*counts)[full].sum()/full.sum()
+
+# %% wrong check_mean_of_processes: this is the sum over all tokens, and nothing divides it
+# sum of all, undivided
+def my_mean_of_all(means, counts):
+    total = 0.0
+    for mean, count in zip(means.tolist(), counts.tolist()):
+        if count:
+            total += mean*count
+    return total
+
+# %% wrong check_mean_of_processes: a process without tokens is counted as one that has a token
+# each process counts at least one token
+def my_mean_of_all(means, counts):
+    counts = counts.clamp(min=1)
+    return (means.nan_to_num()*counts).sum()/counts.sum()
+
+# %% wrong check_mean_of_processes: `means` is changed in place, and whoever called still needs it
+# NaN is set to 0 in what was given
+def my_mean_of_all(means, counts):
+    means[counts == 0] = 0
+    return (means*counts).sum()/counts.sum()
+
+# %% wrong check_mean_of_processes: the shares are whole numbers: a tensor of integers
+# shares are kept in a tensor of whole numbers
+def my_mean_of_all(means, counts):
+    shares = torch.zeros_like(counts)
+    for i in range(len(counts)):
+        shares[i] = counts[i]/counts.sum()
+    return torch.where(counts > 0, shares*means, 0).sum()
+
+# %% wrong check_mean_of_processes: a mean is divided by its number of tokens, and it is multiplied
+# means are divided by the tokens, and not multiplied
+def my_mean_of_all(means, counts):
+    full = counts > 0
+    return (means[full]/counts[full]).sum()
+
+# %% wrong check_mean_of_processes: what each process adds is returned, and nothing is added up
+# the parts that the processes add, not added
+def my_mean_of_all(means, counts):
+    return torch.where(counts > 0, means, 0)*counts/counts.sum()
+
+# %% wrong check_mean_of_processes: the sum of the means is divided by the number of tokens
+# sum of means by sum of tokens
+def my_mean_of_all(means, counts):
+    return means.nansum()/counts.sum()
+
+# %% wrong check_mean_of_processes: the means are averaged over all processes, those without tokens
+# an empty process's mean counts as 0, unweighted
+def my_mean_of_all(means, counts):
+    return means.nan_to_num().mean()
+
+# %% wrong check_mean_of_processes: two means are merged with a half each
+# merges one after the other, with equal weights
+def my_mean_of_all(means, counts):
+    merged = None
+    for mean, count in zip(means.tolist(), counts.tolist()):
+        if count == 0:
+            continue
+        merged = mean if merged is None else (merged + mean)/2
+    return merged
+
+# %% wrong check_mean_of_processes: the sums lose their fractions
+# only the sum of tokens is turned into whole numbers: floor
+def my_mean_of_all(means, counts):
+    total = sum(int(m*c) for m, c in zip(means.tolist(), counts.tolist()) if c)
+    return total/counts.sum().item()
+
+# %% right check_mean_of_processes
+# every token gets its process's mean
+def my_mean_of_all(means, counts):
+    return means.repeat_interleave(counts).mean()
+
+# %% right check_mean_of_processes
+# a loop over Python numbers
+def my_mean_of_all(means, counts):
+    total = n = 0
+    for mean, count in zip(means.tolist(), counts.tolist()):
+        if count > 0:
+            total += mean*count
+            n += count
+    return total/n
+
+# %% right check_mean_of_processes
+# numpy's weighted average of the processes that have tokens
+def my_mean_of_all(means, counts):
+    full = counts.numpy() > 0
+    return np.average(means.numpy()[full], weights=counts.numpy()[full])
+
+# %% right check_mean_of_processes
+# a dot product, with the numbers of empty processes left out
+def my_mean_of_all(means, counts):
+    shares = counts.double()/counts.sum()
+    return shares @ means.double().masked_fill(counts == 0, 0)
+
+# %% right check_mean_of_processes
+# a running mean, process after process
+def my_mean_of_all(means, counts):
+    mean, n = torch.zeros(()), 0
+    for other, count in zip(means, counts.tolist()):
+        n += count
+        if count:
+            mean = mean + (other - mean)*count/n
+    return mean
+
+# %% wrong check_whiten_over_processes: each process whitens its own batch, as if there were no other
+# each process whitens its own
+def my_whiten_over(advantages, mask, over_processes):
+    return whiten(advantages, mask)
+
+# %% wrong check_whiten_over_processes: means and variances of the processes are averaged
+# means and variances are averaged over the processes
+def my_whiten_over(advantages, mask, over_processes):
+    mean = masked_mean(advantages, mask)
+    variance = masked_mean((advantages - mean)**2, mask)
+    n, mean, variance = over_processes(torch.stack([torch.tensor(1.0), mean, variance]))
+    centred = (advantages - mean/n).masked_fill(mask == 0, 0)
+    return centred*torch.rsqrt(variance/n + 1e-8)
+
+# %% wrong check_whiten_over_processes: the variances of the processes are averaged
+# the mean of all is right, the variances are averaged
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    variance, processes = over_processes(torch.stack(
+        [masked_mean(centred**2, mask), torch.tensor(1.0)]))
+    return centred*torch.rsqrt(variance/processes + 1e-8)
+
+# %% wrong check_whiten_over_processes: each process shifts by the mean of its own batch
+# only the scale is shared, the mean is the process's own
+def my_whiten_over(advantages, mask, over_processes):
+    centred = (advantages - masked_mean(advantages, mask)).masked_fill(mask == 0, 0)
+    n, squares = over_processes(torch.stack([mask.sum(), (centred**2).sum()]))
+    return centred*torch.rsqrt(squares/n + 1e-8)
+
+# %% wrong check_whiten_over_processes: the mean is used for the variance alone, and not taken off
+# not shifted
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    sums = torch.stack([mask.sum(), advantages.sum(), (advantages**2).sum()])
+    n, total, squares = over_processes(sums)
+    variance = squares/n - (total/n)**2
+    return advantages*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: it divides by N - 1, and `whiten` of lesson 5 divides by N
+# N - 1
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    squares = over_processes((centred**2).sum())
+    return centred*torch.rsqrt(squares/(n - 1) + 1e-8)
+
+# %% wrong check_whiten_over_processes: padding is counted, and what stands there comes into mean
+# padding is counted, and has whatever stands there
+def my_whiten_over(advantages, mask, over_processes):
+    n = over_processes(torch.tensor(float(advantages.numel())))
+    mean = over_processes(advantages.sum())/n
+    variance = over_processes(((advantages - mean)**2).sum())/n
+    return (advantages - mean)*torch.rsqrt(variance + 1e-8)*mask
+
+# %% wrong check_whiten_over_processes: the mean is over all places, padding too
+# padding is 0, and is counted
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n = over_processes(torch.tensor(float(advantages.numel())))
+    mean = over_processes(advantages.sum())/n
+    centred = (advantages - mean).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: padding is shifted too, and it has to be 0 in the end
+# padding is shifted too in the end
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = advantages - total/n
+    squares = over_processes((centred**2*mask).sum())
+    return centred*torch.rsqrt(squares/n + 1e-8)
+
+# %% wrong check_whiten_over_processes: padding is multiplied by 0, and what stands there may be NaN
+# padding is multiplied away, and NaN times 0 is NaN
+def my_whiten_over(advantages, mask, over_processes):
+    n = over_processes(mask.sum())
+    mean = over_processes((advantages*mask).sum())/n
+    centred = (advantages - mean)*mask
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: it is divided by the variance, and not by its root
+# divided by the variance
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred/(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: All processes have to ask equally often
+# nothing to do without tokens
+def my_whiten_over(advantages, mask, over_processes):
+    if mask.sum() == 0:
+        return torch.zeros_like(advantages)
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: the processes hand over tensors of different shapes
+# adds up the whole tensors
+def my_whiten_over(advantages, mask, over_processes):
+    everything = over_processes(advantages.masked_fill(mask == 0, 0))
+    n = over_processes(mask.sum())
+    mean = everything.sum()/n
+    centred = (advantages - mean).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: the mean of the squares is taken for the variance
+# the mean of the squares is taken for the variance
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total, squares = over_processes(
+        torch.stack([mask.sum(), advantages.sum(), (advantages**2).sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    return centred*torch.rsqrt(squares/n + 1e-8)
+
+# %% wrong check_whiten_over_processes: the sum of all is divided by the process's own number of tokens
+# sums of all, but the process's own number of tokens
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n = mask.sum()
+    mean = over_processes(advantages.sum())/n
+    centred = (advantages - mean).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: `advantages` is changed in place, and whoever called still
+# the advantages are changed in place
+def my_whiten_over(advantages, mask, over_processes):
+    advantages[mask == 0] = 0
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: the square of the sum is taken, and not the sum of the squares
+# the square of the sum in place of the sum of squares
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    variance = over_processes(centred.sum())**2/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: the small 1e-8 is missing, and so equal advantages end in 0/0
+# no small number, so equal advantages give NaN
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred/variance.sqrt()
+
+# %% wrong check_whiten_over_processes: the standard deviations of the processes, each around its own
+# standard deviations are averaged
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), advantages.sum()]))
+    centred = (advantages - total/n).masked_fill(mask == 0, 0)
+    own = masked_mean((centred - masked_mean(centred, mask))**2, mask).sqrt()
+    deviation = over_processes(own)/over_processes(torch.tensor(1.0))
+    return centred/(deviation + 1e-8)
+
+# %% wrong check_whiten_over_processes: the sum is divided by the number of rows, and not of tokens
+# rows are counted, and not tokens
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    n = over_processes(torch.tensor(float(len(advantages))))
+    mean = over_processes(advantages.sum())/n
+    centred = (advantages - mean).masked_fill(mask == 0, 0)
+    variance = over_processes((centred**2).sum())/n
+    return centred*torch.rsqrt(variance + 1e-8)
+
+# %% wrong check_whiten_over_processes: the variance is that of the process's own batch
+# the mean of all is found, and only the own variance
+def my_whiten_over(advantages, mask, over_processes):
+    advantages = advantages.masked_fill(mask == 0, 0)
+    mean = over_processes(advantages.sum())/over_processes(mask.sum())
+    centred = (advantages - mean).masked_fill(mask == 0, 0)
+    return centred*torch.rsqrt(masked_mean(centred**2, mask) + 1e-8)
+
+# %% right check_whiten_over_processes
+# three sums at once, in float64
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.double().masked_fill(mask == 0, 0)
+    n, total, squares = over_processes(torch.stack([mask.double().sum(), x.sum(), (x*x).sum()]))
+    mean = total/n
+    variance = (squares/n - mean**2).clamp(min=0)
+    return ((x - mean)/(variance + 1e-8).sqrt()).masked_fill(mask == 0, 0)
+
+# %% right check_whiten_over_processes
+# only the real tokens, written back where they were; Python numbers are handed over
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages[mask.bool()]
+    n = float(over_processes(len(real)))
+    mean = float(over_processes(real.sum().item()))/n
+    variance = float(over_processes(((real - mean)**2).sum().item()))/n
+    out = torch.zeros_like(advantages)
+    out[mask.bool()] = (real - mean)/math.sqrt(variance + 1e-8)
+    return out
+
+# %% right check_whiten_over_processes
+# within and between processes, as an analysis of variance has it
+def my_whiten_over(advantages, mask, over_processes):
+    n, own = mask.sum(), masked_mean(advantages, mask)
+    all_n, total = over_processes(torch.stack([n, n*own]))
+    mean = total/all_n
+    within = n*masked_mean((advantages - own)**2, mask)
+    between = n*(own - mean)**2
+    variance = over_processes(within + between)/all_n
+    return torch.where(mask > 0, (advantages - mean)/torch.sqrt(variance + 1e-8), 0)
+
+# %% right check_whiten_over_processes
+# sums of each row, a loop, NumPy out
+def my_whiten_over(advantages, mask, over_processes):
+    values = [x for row, real in zip(advantages.tolist(), mask.tolist())
+              for x, m in zip(row, real) if m]
+    sums = over_processes(torch.tensor([len(values), math.fsum(values)], dtype=torch.float64))
+    mean = (sums[1]/sums[0]).item()
+    squares = math.fsum((x - mean)**2 for x in values)
+    variance = over_processes(torch.tensor([squares], dtype=torch.float64)).item()/sums[0].item()
+    out = (advantages.double().numpy() - mean)/math.sqrt(variance + 1e-8)
+    return np.where(mask.numpy() > 0, out, 0.0)
+
+# %% wrong check_bytes_of_training: Adam's averages are counted for all weights
+# Adam's averages for all weights
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*weight_bytes + 4*trained + 8*weights
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: gradients are counted for all weights, and only trained ones
+# gradients and averages for all weights
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*(weight_bytes + 4 + 8)
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a gradient and two averages, 4 bytes each, and one of these is
+# one average
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*weight_bytes + trained*(4 + 4)
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: gradients are as wide as the weights, and float32 takes 4 bytes
+# gradients as wide as the weights
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    gradients = trained*weight_bytes
+    averages = 2*4*trained
+    return (weights*weight_bytes + gradients + averages)/processes + (
+        frozen_models*weights*frozen_bytes)
+
+# %% wrong check_bytes_of_training: Adam's averages are as wide as the weights, and float32 takes
+# all as wide as the weights
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights + 3*trained)*weight_bytes/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: the frozen models are forgotten
+# frozen models are forgotten
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 12*trained)/processes
+
+# %% wrong check_bytes_of_training: the frozen models are shared out too, and each process holds
+# everything is shared out
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    total = weights*weight_bytes + 12*trained + frozen_models*weights*frozen_bytes
+    return total/processes
+
+# %% wrong check_bytes_of_training: nothing is shared out among the processes
+# nothing is shared out
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return weights*weight_bytes + 12*trained + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: only Adam's averages are shared out
+# only Adam's averages are shared out
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    whole = weights*weight_bytes + 4*trained + frozen_models*weights*frozen_bytes
+    return whole + 8*trained/processes
+
+# %% wrong check_bytes_of_training: only gradients and averages are shared out
+# gradients and averages are shared out, the weights are not
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    whole = weights*weight_bytes + frozen_models*weights*frozen_bytes
+    return whole + 12*trained/processes
+
+# %% wrong check_bytes_of_training: the frozen models are counted with `weight_bytes`
+# frozen models as wide as the policy
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = (weights*weight_bytes + 12*trained)/processes
+    return policy + frozen_models*weights*weight_bytes
+
+# %% wrong check_bytes_of_training: one frozen model is counted, however many there are
+# one frozen model, however many there are
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 12*trained)/processes + weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: the trained weights are counted twice
+# trained weights are held once more
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = (weights + trained)*weight_bytes + 12*trained
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: that are not trained have the width of the frozen models
+# frozen weights of the policy are held in the width of the frozen models
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = trained*(weight_bytes + 12) + (weights - trained)*frozen_bytes
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a gradient and two averages, 4 bytes each, and one of these is
+# gradients are forgotten
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*weight_bytes + 2*4*trained
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: this is what all processes hold together
+# what all processes hold together
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*weight_bytes + 12*trained
+    return policy + processes*frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a copy of the trained weights in float32 is counted
+# a master copy in float32 too
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*weight_bytes + 16*trained
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: of the policy only the trained weights are held
+# frozen weights are left out of the policy
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = trained*(weight_bytes + 12)
+    return policy/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: this is the number of GB, and bytes are asked for
+# in GB
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    policy = weights*weight_bytes + 12*trained
+    return (policy/processes + frozen_models*weights*frozen_bytes)/1e9
+
+# %% wrong check_bytes_of_training: the frozen models are shared out too, and each process holds
+# Adam for all weights, and frozen models are shared out as well
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    total = weights*weight_bytes + 4*trained + 8*weights + frozen_models*weights*frozen_bytes
+    return total/processes
+
+# %% right check_bytes_of_training
+# a tensor of parts
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    parts = torch.tensor([weights*weight_bytes, trained*4, trained*4, trained*4],
+                         dtype=torch.float64)
+    return (parts/processes).sum() + frozen_bytes*weights*frozen_models
+
+# %% right check_bytes_of_training
+# model after model, in whole bytes
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    per_process = -(-(weights*weight_bytes + trained*12)//processes)
+    for _ in range(frozen_models):
+        per_process += weights*frozen_bytes
+    return int(per_process)
+
+# %% right check_bytes_of_training
+# the width of float32 is asked of PyTorch
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    each = torch.float32.itemsize
+    share = Counter(weights=weight_bytes*weights/processes, gradients=each*trained/processes)
+    for average in ('first', 'second'):
+        share[average] = each*trained/processes
+    return sum(share.values()) + np.float64(frozen_models*weights*frozen_bytes)
+
+# %% right check_bytes_of_training
+# trained and frozen weights of the policy apart
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    learned = trained*(weight_bytes + 12)
+    still = (weights - trained)*weight_bytes
+    return (learned + still + processes*frozen_models*weights*frozen_bytes)/processes
+
+# %% wrong check_sampling_limit: the factor 2 is missing
+# one operation for each weight
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    smallest = math.ceil(reading/(weights/peak))
+    return smallest, B/max(reading, B*weights/peak)
+
+# %% wrong check_sampling_limit: the bytes of a weight are forgotten
+# a weight is taken for one byte
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the batch size is rounded down, and there reading still takes
+# rounded down
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return int(reading/a_row), B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the batch size is rounded to the nearest
+# rounded to the nearest
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return round(reading/a_row), B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the batch size is rounded down and 1 is added
+# rounded down, and one more
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return int(reading/a_row) + 1, B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the batch size is not rounded, and a whole one is asked for
+# no rounding
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return reading/a_row, B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: these are steps a second, and each step gives B tokens
+# steps a second
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), 1/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the two times are added, and they go on at the same time
+# one after the other
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), B/(reading + B*a_row)
+
+# %% wrong check_sampling_limit: the shorter of the two times is taken
+# the faster of the two
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), B/min(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the weights are read anew for each row
+# weights are read for each row
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), B/max(B*reading, B*a_row)
+
+# %% wrong check_sampling_limit: the operations of one row are counted, and there are B rows
+# operations of one row only
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), B/max(reading, a_row)
+
+# %% wrong check_sampling_limit: only reading is counted
+# always limited by the memory
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    smallest = math.ceil(peak*weight_bytes/(2*bandwidth))
+    return smallest, B*bandwidth/(weights*weight_bytes)
+
+# %% wrong check_sampling_limit: only operations are counted, as at the smallest batch size
+# always limited by operations
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    smallest = math.ceil(peak*weight_bytes/(2*bandwidth))
+    return smallest, peak/(2*weights)
+
+# %% wrong check_sampling_limit: only operations are counted, as at the smallest batch size
+# at the smallest batch size, whatever B is
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    smallest = math.ceil(peak*weight_bytes/(2*bandwidth))
+    return smallest, smallest/max(weights*weight_bytes/bandwidth, smallest*2*weights/peak)
+
+# %% wrong check_sampling_limit: the batch size is upside down
+# upside down
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(a_row/reading), B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: these are the seconds of a step
+# seconds of a step
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: a weight is counted with 2 bytes, whatever was handed over
+# two bytes for each weight, out of habit
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    smallest = math.ceil(peak/bandwidth)
+    return smallest, B/max(2*weights/bandwidth, 2*weights*B/peak)
+
+# %% wrong check_sampling_limit: a weight is counted in bits, and bandwidth in bytes
+# bits
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = 8*weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return math.ceil(reading/a_row), B/max(reading, B*a_row)
+
+# %% wrong check_sampling_limit: the two are swapped: first the batch size
+# other way round
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading = weights*weight_bytes/bandwidth
+    a_row = 2*weights/peak
+    return B/max(reading, B*a_row), math.ceil(reading/a_row)
+
+# %% wrong check_sampling_limit: only the batch size comes back
+# the batch size alone
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    return math.ceil(weight_bytes*peak/(2*bandwidth))
+
+# %% right check_sampling_limit
+# a search from 1 on
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    def seconds_of(rows):
+        return weights*weight_bytes/bandwidth, 2*weights*rows/peak
+    smallest = 1
+    while seconds_of(smallest)[1] < seconds_of(smallest)[0]:
+        smallest += 1
+    return smallest, B/max(seconds_of(B))
+
+# %% right check_sampling_limit
+# the weights cancel; two rates, of which the smaller one holds
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    smallest = math.ceil(weight_bytes*peak/bandwidth/2)
+    return smallest, min(B*bandwidth/weight_bytes, peak/2)/weights
+
+# %% right check_sampling_limit
+# tensors
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    reading, operations = torch.tensor(
+        [weights*weight_bytes/bandwidth, 2*weights/peak], dtype=torch.float64)
+    return torch.stack([(reading/operations).ceil(), B/torch.maximum(reading, operations*B)])
+
+# %% right check_sampling_limit
+# whole division upwards
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    smallest = -(-peak*weight_bytes//(2*bandwidth))
+    if B < smallest:
+        return smallest, B*bandwidth/(weights*weight_bytes)
+    return smallest, peak/(2*weights)
+
+# %% wrong check_old_weights: a gradient flows through the weights
+# a gradient flows
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: it is the wrong way round: the learner stands above
+# sampler over learner
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (sampler_logprobs - logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: it is cut off from below: a weight is at most `cap`
+# at least cap
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(min=cap).masked_fill(mask == 0, 1)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: padding is multiplied by 0, and NaN times 0 is NaN
+# padding is multiplied away
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    weights = ((logprobs - sampler_logprobs).detach()*mask).exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: padding is left as it comes, NaN where both log-probs are minus
+# padding is left as it comes
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    weights = (logprobs - sampler_logprobs).detach().exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: one weight is given to a whole response, the product over its
+# one weight for a row
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.sum(1, keepdim=True).exp().clamp(max=cap).expand_as(log_ratios)
+    weights = weights.masked_fill(mask == 0, 1)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: a weight is the product up to its token
+# the product up to here
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the share is over all places, and padding is no sample
+# the share of all places
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    return weights, weights.sum()**2/(weights**2).sum()/weights.numel()
+
+# %% wrong check_old_weights: padding is 0, and 1 is asked for
+# padding is 0
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach()
+    weights = log_ratios.exp().clamp(max=cap).masked_fill(mask == 0, 0)
+    return weights, weights.sum()**2/(weights**2).sum()/mask.sum()
+
+# %% wrong check_old_weights: the log-ratio is cut off at `cap`, and not the weight
+# the logarithm is truncated
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.clamp(max=cap).exp()
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: it is cut off on both sides, and only from above is asked for
+# both sides
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(1/cap, cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: a weight above `cap` becomes 0, and it is to become `cap`
+# too large a weight becomes 0
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp()
+    weights = torch.where(weights > cap, 0, weights)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the cap is 2, whatever was handed over
+# at most 2, whatever is asked
+def my_weights(logprobs, sampler_logprobs, mask, cap=2.0):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=2.0)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: this is the effective number of tokens, and not its share
+# the effective number of tokens, not the share
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()
+
+# %% wrong check_old_weights: the sum above is not squared
+# the square is forgotten
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the share is that of the weights before they are cut off
+# the share before the weights are truncated
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    ratios = log_ratios.exp()
+    real = ratios[mask.bool()]
+    return ratios.clamp(max=cap), real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the share is taken row by row and averaged
+# a share for each row, averaged
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights*mask
+    shares = real.sum(1)**2/(real**2).sum(1)/mask.sum(1)
+    return weights, shares.mean()
+
+# %% wrong check_old_weights: `logprobs` is changed in place, and whoever called still needs
+# in place
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = logprobs.detach()
+    log_ratios -= sampler_logprobs
+    log_ratios[mask == 0] = 0
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: probabilities are divided, and they are 0 in float32
+# probabilities first, which are 0 in float32 for tokens that are unlikely enough
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    ratios = logprobs.detach().exp()/sampler_logprobs.exp()
+    weights = ratios.clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the weights are log-ratios: the exponential is missing
+# no exponential
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach()
+    weights = log_ratios.clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: nothing is cut off
+# no cap
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    weights = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0).exp()
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the weights are divided by their mean, which was not asked for
+# weights that average to 1
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    weights = (weights/masked_mean(weights, mask)).masked_fill(mask == 0, 1)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: a gradient flows through the effective share
+# the weights are cut off, the share is not
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask.bool()]
+    return weights.detach(), real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: on padding NaN becomes 1 and other numbers stay
+# NaN becomes 1, other padding stays
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    weights = (logprobs - sampler_logprobs).detach().exp().clamp(max=cap).nan_to_num(1.0)
+    real = weights[mask.bool()]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% right check_old_weights
+# without a gradient from the start, the logarithm cut at log cap
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    with torch.no_grad():
+        log_ratios = torch.where(mask > 0, logprobs - sampler_logprobs, 0)
+        weights = log_ratios.clamp(max=math.log(cap)).exp()
+        n = mask.sum()
+        share = (weights*mask).sum()**2/(weights**2*mask).sum()/n
+    return weights, share
+
+# %% right check_old_weights
+# token by token
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    B, R = mask.shape
+    weights, real = torch.ones(B, R), []
+    for b in range(B):
+        for t in range(R):
+            if mask[b, t]:
+                log_ratio = logprobs[b, t].item() - sampler_logprobs[b, t].item()
+                weights[b, t] = min(math.exp(log_ratio), cap)
+                real.append(weights[b, t].item())
+    return weights, sum(real)**2/sum(w*w for w in real)/len(real)
+
+# %% right check_old_weights
+# only the real tokens, in float64; the share from mean and variance
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    is_real = mask.bool()
+    real = (logprobs.detach() - sampler_logprobs.detach())[is_real].double().exp().clamp_max(cap)
+    weights = torch.ones(mask.shape, dtype=torch.float64).masked_scatter(is_real, real)
+    return weights, 1/(1 + real.var(unbiased=False)/real.mean()**2)
+
+# %% right check_old_weights
+# NumPy, and a list of both
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    learner, sampler = logprobs.detach().numpy(), sampler_logprobs.detach().numpy()
+    real = mask.numpy() > 0
+    weights = np.ones(real.shape)
+    weights[real] = np.minimum(np.exp(learner[real].astype('float64') - sampler[real]), cap)
+    w = weights[real]
+    return [weights, w.mean()**2/(w**2).mean()]
