@@ -288,7 +288,7 @@ def test_beta_stays_where_there_is_no_target():
 # what a GPU is waited for
 
 def test_an_update_waits_once_a_step():
-    "Eight steps, the guard, what is logged, the explained variance; and 14 for each reading of rows."
+    "Eight steps, the guard, what is logged, the explained variance; 14 for each reading of rows."
     trainer, rollout = trainer_and_rollout(epochs=4)
     rewards = torch.randn(6, 5)*rollout.response_mask
     trainer.compute_loss(rollout, rewards, rewards)  # whatever is done once
