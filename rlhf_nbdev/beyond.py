@@ -288,13 +288,14 @@ def compute_loss(self: GroupTrainer,
         losses = losses + self.beta*kl_k3(logprobs, rollout.ref_logprobs)
     loss = self.method.average(losses, mask)
     is_outside = ((ratios - 1).abs() > self.config.clip_ratio).float()
-    return loss, {
-        'loss/policy': loss.item(),
-        'ppo/ratio': masked_mean(ratios, mask).item(),
-        'ppo/approx_kl': masked_mean(kl_k3(rollout.logprobs, logprobs), mask).item(),
-        'ppo/clip_fraction': masked_mean(is_outside, mask).item(),
-        'ppo/entropy': masked_mean(entropy, mask).item(),
+    stats = {
+        'loss/policy': loss,
+        'ppo/ratio': masked_mean(ratios, mask),
+        'ppo/approx_kl': masked_mean(kl_k3(rollout.logprobs, logprobs), mask),
+        'ppo/clip_fraction': masked_mean(is_outside, mask),
+        'ppo/entropy': masked_mean(entropy, mask),
     }
+    return loss, {name: x.detach() for name, x in stats.items()}
 
 # %% ../nbs/11_beyond_ppo.ipynb #81db665b
 def dpo_loss(
@@ -437,12 +438,13 @@ def pair_loss(self: PairTrainer,
         chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
     loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
     gains = (chosen - ref_chosen, rejected - ref_rejected)
-    return loss, {
-        'loss/policy': loss.item(),
-        'dpo/chosen': gains[0].mean().item(),
-        'dpo/rejected': gains[1].mean().item(),
-        'dpo/accuracy': (gains[0] > gains[1]).float().mean().item(),
+    stats = {
+        'loss/policy': loss,
+        'dpo/chosen': gains[0].mean(),
+        'dpo/rejected': gains[1].mean(),
+        'dpo/accuracy': (gains[0] > gains[1]).float().mean(),
     }
+    return loss, {name: x.detach() for name, x in stats.items()}
 
 # %% ../nbs/11_beyond_ppo.ipynb #d155f5d5
 @patch
@@ -453,7 +455,7 @@ def learn_part(self: PairTrainer,
 ) -> dict:  # scalars to watch
     "One optimizer step; microbatches count by their pairs."
     self.optimizer.zero_grad()
-    totals = {}
+    self.losses, totals = [], {}
     for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
         share = len(rows)/len(ref_chosen)
         part = {side: x[rows] for side, x in pairs.items()}

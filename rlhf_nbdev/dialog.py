@@ -459,6 +459,6 @@ def dialog_updates(
         stats = trainer.update(rollout, rewards)
         row = {'update': update, 'beta': trainer.beta}
         row |= rollout_metrics(rollout, Rewards(scores.mean(1), ref_logprobs)) | stats
-        row |= {f'score_{turn}': x.item() for turn, x in enumerate(scores.mean(0), 1)}
+        row |= {f'score_{turn}': x for turn, x in enumerate(scores.mean(0).tolist(), 1)}
         trainer.adapt_beta(row['kl'])
         yield row

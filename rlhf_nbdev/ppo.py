@@ -23,6 +23,7 @@ from fastcore.basics import patch
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
 from .sft import linear_decay
+from .tools.machine import as_numbers
 from .tools.models import autocast, context_length, trunk_of
 from .tools.packing import StaticSteps
 from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
@@ -42,7 +43,7 @@ def compute_loss(
     clip_ratio: float = 0.2,  # ε of the policy
     clip_value: float = 0.2,  # ε of the value
     value_coef: float = 0.1,  # weight of the value loss
-) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch, as tensors
     """PPO's clipped policy loss and clipped value loss.
 
     Schulman et al. 2017, equation 7; Ziegler et al. 2019, their code."""
@@ -59,14 +60,15 @@ def compute_loss(
     value_loss = 0.5*masked_mean(torch.max(vf_loss1, vf_loss2), mask)
 
     loss = policy_loss + value_coef*value_loss
-    return loss, {
-        'loss/policy': policy_loss.item(),
-        'loss/value': value_loss.item(),
-        'ppo/ratio': masked_mean(ratio, mask).item(),
+    stats = {
+        'loss/policy': policy_loss,
+        'loss/value': value_loss,
+        'ppo/ratio': masked_mean(ratio, mask),
         # kl_k3 wants the policy that sampled first, which is the old one
-        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),
-        'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask).item(),
+        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask),
+        'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask),
     }
+    return loss, {name: x.detach() for name, x in stats.items()}
 
 # %% ../nbs/06_loss.ipynb #03a0da2c
 def explained_variance(
@@ -288,6 +290,7 @@ class RLHFTrainer:
         self.config = config
         self.beta = config.beta
         self.last_rollout = None  # that was learnt from
+        self.losses = []  # whose gradients the next step follows
         self.optimizer = torch.optim.AdamW(
             agent.parameters(), lr=config.learning_rate,
             eps=config.adam_epsilon, weight_decay=0.0, fused=True)
@@ -304,7 +307,7 @@ class RLHFTrainer:
         rollout: Rollout,  # a minibatch
         advantages: torch.Tensor,  # (B, R) whitened
         returns: torch.Tensor,  # (B, R)
-    ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+    ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch, as tensors
         "Score the rollout's tokens with today's weights, and compare."
         c, R = self.config, rollout.response_mask.shape[1]
         with self.autocast():
@@ -313,16 +316,15 @@ class RLHFTrainer:
         loss, stats = compute_loss(
             logprobs, values, rollout.logprobs, rollout.values, advantages, returns,
             rollout.response_mask, c.clip_ratio, c.clip_value, c.value_coef)
-        return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask).item()}
+        return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask)}
 
 # %% ../nbs/06_loss.ipynb #7f232358
 @patch
 def backward(self: RLHFTrainer,
     loss: torch.Tensor,  # a scalar
 ):
-    "Add the loss's gradient to what is there. Raises FloatingPointError if the loss is not finite."
-    if not loss.isfinite():
-        raise FloatingPointError(f'the loss is {loss.item()}')
+    "Add the loss's gradient to what is there; `step` looks whether both are finite."
+    self.losses.append(loss.detach())
     loss.backward()
 
 # %% ../nbs/06_loss.ipynb #3ddff944
@@ -340,14 +342,19 @@ def first_not_finite(
 def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
     """Clip, step.
 
-    Raises FloatingPointError, before the weights are touched, if a gradient is not finite."""
+    Raises FloatingPointError, before the weights are touched, if the loss or a gradient is not
+    finite."""
     grads = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
     norm = torch.nn.utils.get_total_norm(grads.values())
-    if not norm.isfinite():
+    length, *losses = torch.stack([norm, *self.losses]).tolist()  # the one wait of a step
+    self.losses = []
+    if not all(map(math.isfinite, losses)):
+        raise FloatingPointError(f'the loss is {sum(losses)}')
+    if not math.isfinite(length):
         raise FloatingPointError(f'the gradient of {first_not_finite(grads)} is not finite')
     torch.nn.utils.clip_grads_with_norm_(self.agent.parameters(), self.config.max_grad_norm, norm)
     self.optimizer.step()
-    return norm.item()
+    return length
 
 # %% ../nbs/06_loss.ipynb #c9600527
 def check_agreement(
@@ -358,7 +365,7 @@ def check_agreement(
     "Raise ValueError if the two do not agree; where they are rounded to 16 bits, warn."
     weights = next(trainer.agent.model.parameters())
     is_rounded = trainer.config.bf16 or weights.dtype in (torch.bfloat16, torch.float16)
-    if approx_kl <= (1e-2 if is_rounded else 1e-5):
+    if not approx_kl > (1e-2 if is_rounded else 1e-5):  # NaN: `step` will name what is not finite
         return
     if is_rounded:
         warnings.warn('in 16 bits, sampling and scoring differ by more than rounding usually '
@@ -378,9 +385,9 @@ def check_agreement(
 def share(self: RLHFTrainer,
     part: torch.Tensor,  # (b, R) response mask of a microbatch
     whole: torch.Tensor,  # (B, R) of its minibatch
-) -> float:  # from 0 to 1
+) -> torch.Tensor:  # a scalar from 0 to 1
     "How much a microbatch counts: as many tokens as it has of the minibatch's."
-    return (part.sum()/whole.sum().clamp(min=1)).item()
+    return part.sum()/whole.sum().clamp(min=1)
 
 # %% ../nbs/06_loss.ipynb #ab78ecc9
 @patch
@@ -389,13 +396,14 @@ def learn(self: RLHFTrainer,
     advantages: torch.Tensor,  # (B, R) whitened
     returns: torch.Tensor,  # (B, R)
     is_first: bool = False,  # nothing has been learnt yet from its responses: `check_agreement`
-) -> dict:  # scalars to watch
+) -> dict:  # scalars to watch, as tensors or numbers
     """One optimizer step.
 
     Microbatches count by their share of the tokens, so that their number changes nothing."""
     mask, totals = rollout.response_mask, {}
     all_rows = torch.arange(len(mask), device=mask.device)
     self.optimizer.zero_grad()
+    self.losses = []
     for rows in all_rows.chunk(self.config.microbatches):
         share = self.share(mask[rows], mask)
         loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
@@ -403,7 +411,7 @@ def learn(self: RLHFTrainer,
         for name, x in stats.items():
             totals[name] = totals.get(name, 0.0) + share*x
     if is_first:
-        check_agreement(self, rollout, totals['ppo/approx_kl'])
+        check_agreement(self, rollout, float(totals['ppo/approx_kl']))
     return totals | {'ppo/grad_norm': self.step()}
 
 # %% ../nbs/06_loss.ipynb #63c28a6e
@@ -412,7 +420,7 @@ def learn_epochs(self: RLHFTrainer,
     rollout: Rollout,  # the whole batch
     advantages: torch.Tensor,  # (B, R) whitened
     returns: torch.Tensor,  # (B, R)
-) -> list[dict]:  # scalars to watch, of each step
+) -> list[dict]:  # scalars to watch, of each step; `mean_stats` reads them
     "Every row once in an epoch. Raises FloatingPointError that names the step."
     c, mask, history = self.config, rollout.response_mask, []
     is_first = rollout is not self.last_rollout
@@ -432,9 +440,9 @@ def learn_epochs(self: RLHFTrainer,
 # %% ../nbs/06_loss.ipynb #ec67ec6f
 def mean_stats(
     history: list[dict],  # the scalars of each step
-) -> dict:
+) -> dict:  # plain numbers
     "The mean of each scalar over all steps."
-    means = {}
+    means, history = {}, as_numbers(history)
     for name in history[0]:
         means[name] = sum(stats[name] for stats in history)/len(history)
     return means

@@ -25,6 +25,7 @@ from .agent import Agent, Rewards, Rollout, reward_scores, rollout_texts
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer
 from .reward import RewardModel, normalize
+from .tools.machine import as_numbers
 from .tools.reading import reading_way
 
 # %% ../nbs/07_train.ipynb #025410b1
@@ -98,13 +99,14 @@ def rollout_metrics(
     mask = rollout.response_mask
     k1 = kl_k1(rollout.logprobs, scored.ref_logprobs)  # (B, R)
     k3 = kl_k3(rollout.logprobs, scored.ref_logprobs)  # (B, R)
-    return {
-        'score': scored.scores.mean().item(),
-        'score_std': scored.scores.std(correction=0).item(),
-        'kl': (k1*mask).sum(1).mean().item(),
-        'kl_k3': (k3*mask).sum(1).mean().item(),
-        'response_tokens': mask.sum(1).float().mean().item(),
-    }
+    [metrics] = as_numbers([{
+        'score': scored.scores.mean(),
+        'score_std': scored.scores.std(correction=0),
+        'kl': (k1*mask).sum(1).mean(),
+        'kl_k3': (k3*mask).sum(1).mean(),
+        'response_tokens': mask.sum(1).float().mean(),
+    }])
+    return metrics
 
 # %% ../nbs/07_train.ipynb #0d296b8b
 def ppo_updates(
