@@ -32,6 +32,15 @@ from rlhf_nbdev.advantage import (
 from .agent import Agent, Rewards, Rollout
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats, option
+from rlhf_nbdev.tools.processes import (
+    ask_in_parts,
+    from_all,
+    mean_over_all,
+    n_processes,
+    own_part,
+    own_share,
+    same_everywhere,
+)
 from .tools.reading import score_responses
 from .train import endless_batches, prompt_batches
 
@@ -247,7 +256,7 @@ class GroupTrainer(RLHFTrainer):
     def share(self, part, whole):
         if self.method.average is masked_mean:
             return super().share(part, whole)
-        return len(part)/len(whole)
+        return len(part)/(len(whole)*n_processes())
 
 # %% ../nbs/11_beyond_ppo.ipynb #d85e618e
 @patch
@@ -267,7 +276,7 @@ def learn_from(self: GroupTrainer,
     history = self.learn_epochs(rollout, advantages, advantages)  # there are no returns
     self.scheduler.step()
     groups = scored.scores.view(-1, K)
-    agree = (groups == groups[:, :1]).all(1).float().mean().item()
+    agree = from_all((groups == groups[:, :1]).all(1)).float().mean().item()
     return mean_stats(history) | {'group/all_agree': agree}
 
 # %% ../nbs/11_beyond_ppo.ipynb #d299c14f
@@ -382,13 +391,15 @@ def draw_pairs(
     T = config.prompt_length + config.response_length
     device, batches = reference.model.device, []
     for batch, _ in zip(endless_batches(prompts), range(config.updates)):
+        batch = own_part(batch)
         rollout = reference.generate(
             batch['input_ids'].to(device), batch['attention_mask'].to(device),
             config.response_length, config.temperature)
         scored = reference.compute_rewards(
             rollout, reward_model, reference.model, config.missing_eos_penalty)
         pairs = rank_pairs(rollout, scored.scores)
-        batches.append({side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()})
+        padded = {side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()}
+        batches.append({side: from_all(x) for side, x in padded.items()})
     return {side: torch.cat([pairs[side] for pairs in batches]).cpu() for side in batches[0]}
 
 # %% ../nbs/11_beyond_ppo.ipynb #16a488e7
@@ -417,8 +428,12 @@ class PairTrainer(RLHFTrainer):
         scored: Rewards,
     ) -> dict:  # scalars to watch
         "Several epochs of the pairs. Raises FloatingPointError if a loss is not finite."
-        pairs = rank_pairs(rollout, scored.scores) if self.pairs is None else self.next_pairs()
-        stats = {'ppo/entropy': masked_mean(-rollout.logprobs, rollout.response_mask).item()}
+        if self.pairs is None:
+            pairs = rank_pairs(rollout, scored.scores)
+            pairs = {side: from_all(x) for side, x in pairs.items()}
+        else:
+            pairs = self.next_pairs()
+        stats = {'ppo/entropy': mean_over_all(-rollout.logprobs, rollout.response_mask).item()}
         history = self.learn_pairs(pairs) if len(pairs['chosen']) else []
         self.scheduler.step()
         if not history:
@@ -456,14 +471,33 @@ def learn_part(self: PairTrainer,
     "One optimizer step; microbatches count by their pairs."
     self.optimizer.zero_grad()
     self.losses, totals = [], {}
-    for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
-        share = len(rows)/len(ref_chosen)
-        part = {side: x[rows] for side, x in pairs.items()}
-        loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
+    of_all = pairs | {'ref_chosen': ref_chosen, 'ref_rejected': ref_rejected}
+    own, own_weight = own_share(of_all, torch.ones(len(ref_chosen)))
+    n_own = len(own['ref_chosen'])
+    for rows in torch.arange(n_own).chunk(self.config.microbatches):
+        share = own_weight*len(rows)/n_own
+        part = {name: x[rows] for name, x in own.items()}
+        ref_logprobs = part.pop('ref_chosen'), part.pop('ref_rejected')
+        loss, stats = self.pair_loss(part, *ref_logprobs)
         self.backward(share*loss)
         for name, x in stats.items():
             totals[name] = totals.get(name, 0.0) + share*x
     return totals | {'ppo/grad_norm': self.step()}
+
+# %% ../nbs/11_beyond_ppo.ipynb #7a0c0306
+@patch
+@torch.no_grad()
+def ref_pair_logprobs(self: PairTrainer,
+    pairs: dict,  # (N, T) each
+) -> torch.Tensor:  # (2, N) of chosen and rejected
+    "What the reference says of the pairs. Each process asks it about some of them."
+    def ask_about(*sides):
+        some = dict(zip(pairs, sides))
+        both = pair_logprobs(self.ref_model, some, self.config.temperature)
+        return torch.stack(both, 1)
+
+    with self.autocast():
+        return ask_in_parts(ask_about, *pairs.values()).T.contiguous()
 
 # %% ../nbs/11_beyond_ppo.ipynb #42208735
 @patch
@@ -472,12 +506,12 @@ def learn_pairs(self: PairTrainer,
 ) -> list[dict]:  # scalars to watch, of each step
     "Every pair once in an epoch. Raises FloatingPointError that names the step."
     c, history = self.config, []
-    with torch.no_grad(), self.autocast():
-        ref_chosen, ref_rejected = pair_logprobs(self.ref_model, pairs, c.temperature)
+    ref_chosen, ref_rejected = self.ref_pair_logprobs(pairs)
     device = ref_chosen.device
     pairs = {side: x.to(device) for side, x in pairs.items()}
     for _ in range(c.epochs):
-        for rows in torch.randperm(len(ref_chosen), device=device).chunk(c.minibatches):
+        shuffled = same_everywhere(torch.randperm(len(ref_chosen), device=device))
+        for rows in shuffled.chunk(c.minibatches):
             part = {side: x[rows] for side, x in pairs.items()}
             try:
                 stats = self.learn_part(part, ref_chosen[rows], ref_rejected[rows])

@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'check_lengths', 'compiled_steps', 'RLHFTrainer', 'first_not_finite',
-           'check_agreement', 'mean_stats', 'compute_advantage_and_return']
+           'RLHFConfig', 'check_models', 'check_lengths', 'check_shares', 'compiled_steps', 'RLHFTrainer',
+           'first_not_finite', 'check_agreement', 'token_share', 'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
 import math
@@ -26,6 +26,13 @@ from .sft import linear_decay
 from .tools.machine import as_numbers
 from .tools.models import autocast, context_length, trunk_of
 from .tools.packing import StaticSteps
+from rlhf_nbdev.tools.processes import (
+    add_up_gradients,
+    mean_over_all,
+    n_processes,
+    over_processes,
+    own_seed,
+)
 from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
@@ -78,8 +85,8 @@ def explained_variance(
 ) -> float:  # 1: all, but for a constant; 0: none; below 0: worse than none
     "The share of the returns' variance that the values account for (as OpenAI Baselines logs it)."
     error = returns - values
-    error_variance = masked_mean((error - masked_mean(error, mask))**2, mask)
-    return_variance = masked_mean((returns - masked_mean(returns, mask))**2, mask)
+    error_variance = mean_over_all((error - mean_over_all(error, mask))**2, mask)
+    return_variance = mean_over_all((returns - mean_over_all(returns, mask))**2, mask)
     return (1 - error_variance/return_variance.clamp(min=1e-8)).item()
 
 # %% ../nbs/06_loss.ipynb #a4baa5d9
@@ -218,6 +225,12 @@ class RLHFConfig(LearningSettings):
                 f'kl_horizon {self.kl_horizon} is so short that beta could turn negative: '
                 f'it must exceed a fifth of batch_size, {0.2*self.batch_size:g}')
 
+# %% ../nbs/06_loss.ipynb #7a0c0307
+@patch
+def group_size(self: RLHFConfig) -> int:
+    "How often each prompt is answered."
+    return 1
+
 # %% ../nbs/06_loss.ipynb #2ce3c894
 def check_models(
     model,  # the agent's, is trained
@@ -259,6 +272,19 @@ def check_lengths(
     for each in (model, ref_model):
         reading_way(trunk_of(each), P + R)
 
+# %% ../nbs/06_loss.ipynb #7a0c0304
+def check_shares(
+    config: RLHFConfig,  # batch size and minibatches
+):
+    "Raise ValueError unless each process gets as many rows of a minibatch, and whole groups."
+    n, B, K = n_processes(), config.batch_size, config.group_size()
+    if B % (n*config.minibatches):
+        raise ValueError(f'batch_size {B} does not divide among {n} processes with '
+                         f'{config.minibatches} minibatches each: change one of them')
+    if B//n % K:
+        raise ValueError(f'batch_size {B} among {n} processes gives each {B//n} responses, which '
+                         f'do not divide into groups of {K}: change one of them')
+
 # %% ../nbs/06_loss.ipynb #ba69a97d
 def compiled_steps(
     model,  # the agent's
@@ -284,7 +310,8 @@ class RLHFTrainer:
     ):
         check_models(agent.model, ref_model)
         check_lengths(agent.model, ref_model, config)
-        torch.manual_seed(config.seed)
+        check_shares(config)
+        torch.manual_seed(own_seed(config.seed))
         self.agent = agent
         self.ref_model = ref_model.eval().requires_grad_(False)
         self.config = config
@@ -337,13 +364,10 @@ def first_not_finite(
             return name
     return 'all weights together'
 
-# %% ../nbs/06_loss.ipynb #6a5103d6
+# %% ../nbs/06_loss.ipynb #7a0c0302
 @patch
-def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
-    """Clip, step.
-
-    Raises FloatingPointError, before the weights are touched, if the loss or a gradient is not
-    finite."""
+def finite_norm(self: RLHFTrainer) -> tuple[torch.Tensor, float]:  # the same number twice
+    "The length of the gradient. Raises FloatingPointError if it, or the loss, is not finite."
     grads = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
     norm = torch.nn.utils.get_total_norm(grads.values())
     length, *losses = torch.stack([norm, *self.losses]).tolist()  # the one wait of a step
@@ -352,6 +376,19 @@ def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
         raise FloatingPointError(f'the loss is {sum(losses)}')
     if not math.isfinite(length):
         raise FloatingPointError(f'the gradient of {first_not_finite(grads)} is not finite')
+    return norm, length
+
+# %% ../nbs/06_loss.ipynb #6a5103d6
+@patch
+def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
+    """Clip, step.
+
+    Raises FloatingPointError, before the weights are touched, if the loss or a gradient is not
+    finite."""
+    norm, length = self.finite_norm()
+    if n_processes() > 1:  # each has found its own part finite, or has said so
+        add_up_gradients(self.agent.parameters())
+        norm, length = self.finite_norm()
     torch.nn.utils.clip_grads_with_norm_(self.agent.parameters(), self.config.max_grad_norm, norm)
     self.optimizer.step()
     return length
@@ -381,13 +418,21 @@ def check_agreement(
         'does this model not suit the way it is scored?')
 
 # %% ../nbs/06_loss.ipynb #fb4350ab
+def token_share(
+    part: torch.Tensor,  # (b, R) response mask of a microbatch
+    whole: torch.Tensor,  # (B, R) of its minibatch, or of this process's part of it
+) -> torch.Tensor:  # a scalar from 0 to 1
+    "How many of the minibatch's tokens a microbatch has."
+    return part.sum()/over_processes(whole.sum()).clamp(min=1)
+
+# %% ../nbs/06_loss.ipynb #7a0c0308
 @patch
 def share(self: RLHFTrainer,
-    part: torch.Tensor,  # (b, R) response mask of a microbatch
-    whole: torch.Tensor,  # (B, R) of its minibatch
+    part: torch.Tensor,  # as of `token_share`
+    whole: torch.Tensor,
 ) -> torch.Tensor:  # a scalar from 0 to 1
-    "How much a microbatch counts: as many tokens as it has of the minibatch's."
-    return part.sum()/whole.sum().clamp(min=1)
+    "How much the loss of a microbatch counts: as many tokens as it has of the minibatch's."
+    return token_share(part, whole)
 
 # %% ../nbs/06_loss.ipynb #ab78ecc9
 @patch
@@ -405,14 +450,24 @@ def learn(self: RLHFTrainer,
     self.optimizer.zero_grad()
     self.losses = []
     for rows in all_rows.chunk(self.config.microbatches):
-        share = self.share(mask[rows], mask)
+        of_tokens, of_loss = token_share(mask[rows], mask), self.share(mask[rows], mask)
         loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
-        self.backward(share*loss)
+        self.backward(of_loss*loss)
         for name, x in stats.items():
+            share = of_loss if name.startswith('loss/') else of_tokens
             totals[name] = totals.get(name, 0.0) + share*x
     if is_first:
-        check_agreement(self, rollout, float(totals['ppo/approx_kl']))
+        check_agreement(self, rollout, float(over_processes(totals['ppo/approx_kl'])))
     return totals | {'ppo/grad_norm': self.step()}
+
+# %% ../nbs/06_loss.ipynb #7a0c0303
+@patch
+def minibatch_rows(self: RLHFTrainer,
+    mask: torch.Tensor,  # (B, R) of the batch, or of this process's part of it
+) -> tuple[torch.Tensor, ...]:  # the rows of each minibatch
+    "Every row once, in a new order."
+    shuffled = torch.randperm(len(mask), device=mask.device)
+    return shuffled.chunk(self.config.minibatches)
 
 # %% ../nbs/06_loss.ipynb #63c28a6e
 @patch
@@ -425,8 +480,7 @@ def learn_epochs(self: RLHFTrainer,
     c, mask, history = self.config, rollout.response_mask, []
     is_first = rollout is not self.last_rollout
     for epoch in range(c.epochs):
-        shuffled = torch.randperm(len(mask), device=mask.device)
-        for mb_rows in shuffled.chunk(c.minibatches):
+        for mb_rows in self.minibatch_rows(mask):
             try:
                 stats = self.learn(
                     rollout[mb_rows], advantages[mb_rows], returns[mb_rows], is_first)
@@ -439,13 +493,17 @@ def learn_epochs(self: RLHFTrainer,
 
 # %% ../nbs/06_loss.ipynb #ec67ec6f
 def mean_stats(
-    history: list[dict],  # the scalars of each step
+    history: list[dict],  # the scalars of each step; of several processes, each its share of them
 ) -> dict:  # plain numbers
     "The mean of each scalar over all steps."
     means, history = {}, as_numbers(history)
     for name in history[0]:
         means[name] = sum(stats[name] for stats in history)/len(history)
-    return means
+    if n_processes() == 1:
+        return means
+    shares = [name for name in means if name != 'ppo/grad_norm']  # of the sum of all gradients
+    added_up = over_processes(torch.tensor([means[name] for name in shares]).double())
+    return means | dict(zip(shares, added_up.tolist()))
 
 # %% ../nbs/06_loss.ipynb #f1d318e5
 @patch
@@ -455,8 +513,9 @@ def check_batch(self: RLHFTrainer,
 ):
     "Raise ValueError if the batch is not what the settings say; warn if the rate has run out."
     c, mask = self.config, rollout.response_mask
-    if len(mask) != c.batch_size:
-        raise ValueError(f'a batch of {len(mask)} responses, but batch_size is {c.batch_size}: '
+    n_responses = len(mask)*n_processes()
+    if n_responses != c.batch_size:
+        raise ValueError(f'a batch of {n_responses} responses, but batch_size is {c.batch_size}: '
                          'give both the same number')
     if rewards.shape != mask.shape:
         raise ValueError(f'rewards must be of shape {tuple(mask.shape)}, one for each token, as '
