@@ -3,6 +3,10 @@
 The processes are forked from the server of `warm.py` and talk through gloo."""
 import math
 import os
+import re
+import shutil
+import signal
+import time
 from contextlib import ExitStack, nullcontext
 from unittest import mock
 
@@ -10,14 +14,18 @@ import pandas as pd
 import pytest
 import torch
 from conftest import free_port
+from small_runs import QUICK, metrics, small_files
 from tiny import TEXTS, tiny_gpt2, tiny_prompts, tiny_tokenizer
-from warm import fork
+from warm import Running, fork, run_well
 
 from rlhf_nbdev import advantage, ppo, reward, sft
 from rlhf_nbdev.agent import Agent, Rewards
 from rlhf_nbdev.beyond import MethodConfig, make_trainer, rank_pairs
+from rlhf_nbdev.run.checkpoint import read_checkpoint
 from rlhf_nbdev.tools import processes
 from rlhf_nbdev.train import as_wide_as_all, rollout_metrics
+
+__all__ = ['small_files']  # a fixture
 
 
 def in_process(number, n, port, function, args, folder):
@@ -244,37 +252,193 @@ def learned(method, n, microbatches=1, bug=''):
     return trainer.agent.state_dict(), stats, part.response_mask.sum().item()
 
 
-METHODS = ['ppo', 'rloo', 'reinforce++', 'grpo', 'gspo', 'dpo', 'online_dpo']
+CASES = [  # how many processes share twelve responses; method, microbatches, bug
+    (2, 'ppo', 1, ''), (2, 'rloo', 1, ''), (2, 'reinforce++', 1, ''), (2, 'grpo', 1, ''),
+    (2, 'gspo', 1, ''), (2, 'dpo', 1, ''), (2, 'online_dpo', 1, ''), (2, 'ppo', 3, ''),
+    (2, 'grpo', 2, ''), (3, 'ppo', 1, ''), (3, 'rloo', 2, ''), (3, 'online_dpo', 2, ''),
+    (2, 'ppo', 1, 'whitened alone'), (2, 'ppo', 1, 'mean of means'),
+]
 
 
-@pytest.mark.parametrize('method', METHODS)
-def test_an_update_of_two_is_that_of_one(tmp_path, method):
-    [(alone, stats, _)] = together(1, tmp_path, learned, method, 2)
-    (first, _, long), (_, _, short) = answers = together(2, tmp_path, learned, method, 2)
-    assert long > 1.3*short, 'the parts are to have unequal numbers of tokens'
-    assert largest_gap(alone, tiny_agent_weights()) > 1e-3
-    for weights, their_stats, _ in answers:
-        assert largest_gap(alone, weights) < 1e-6
-        assert their_stats == pytest.approx(stats, rel=1e-4, abs=1e-6)
+def learned_all(cases):
+    return [learned(method, n, microbatches, bug) for n, method, microbatches, bug in cases]
 
 
-def tiny_agent_weights():
+@pytest.fixture(scope='module')
+def updates(tmp_path_factory):
+    "Of each case: what one process has learnt, and what each of several."
+    found = {}
+    for n in (2, 3):
+        folder = tmp_path_factory.mktemp(f'processes-{n}')
+        cases = [case for case in CASES if case[0] == n]
+        plain = [(n, method, 1, '') for _, method, _, _ in cases]
+        [alone] = together(1, folder, learned_all, plain)
+        several = zip(*together(n, folder, learned_all, cases))
+        found |= dict(zip(cases, zip(alone, several)))
+    return found
+
+
+def untrained_weights():
     agent = Agent(tiny_gpt2(seed=0))
     torch.nn.init.normal_(agent.value_head.weight, std=0.3)
     return agent.state_dict()
 
 
-@pytest.mark.parametrize('method, n, microbatches', [
-    ('ppo', 3, 1), ('ppo', 2, 3), ('grpo', 2, 2), ('rloo', 3, 2), ('online_dpo', 3, 2)])
-def test_neither_their_number_nor_microbatches_change_an_update(tmp_path, method, n, microbatches):
-    [(alone, stats, _)] = together(1, tmp_path, learned, method, n)
-    for weights, their_stats, _ in together(n, tmp_path, learned, method, n, microbatches):
+@pytest.mark.parametrize('case', [case for case in CASES if not case[-1]], ids=str)
+def test_an_update_of_several_is_that_of_one(updates, case):
+    (alone, stats, _), several = updates[case]
+    tokens = [own for _, _, own in several]
+    assert max(tokens) > 1.3*min(tokens), 'the parts are to have unequal numbers of tokens'
+    assert largest_gap(alone, untrained_weights()) > 1e-3
+    for weights, their_stats, _ in several:
         assert largest_gap(alone, weights) < 1e-6
         assert their_stats == pytest.approx(stats, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize('bug', ['whitened alone', 'mean of means'])
-def test_what_each_process_does_for_itself_is_something_else(tmp_path, bug):
-    [(alone, _, _)] = together(1, tmp_path, learned, 'ppo', 2)
-    for weights, _, _ in together(2, tmp_path, learned, 'ppo', 2, 1, bug):
+@pytest.mark.parametrize('case', [case for case in CASES if case[-1]], ids=str)
+def test_what_each_process_does_for_itself_is_something_else(updates, case):
+    (alone, _, _), several = updates[case]
+    for weights, _, _ in several:
         assert largest_gap(alone, weights) > 1e-4
+
+
+# the command
+
+BRIEF = [*QUICK, '--save_every', '1', '--sft_sentences', '32', '--reward_pairs', '32']
+
+
+def start(*options, n=2):
+    "The command in n processes."
+    port = free_port()
+    places = [{'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(n),
+               'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)} for i in range(n)]
+    return [Running(*options, env=place) for place in places]
+
+
+def ends(running, timeout=120):
+    return [process.result(timeout) for process in running]
+
+
+def end_well(running):
+    results = ends(running)
+    assert [result.returncode for result in results] == [0]*len(running), results
+    assert not any(result.stdout + result.stderr for result in results[1:]), 'only one speaks'
+    return results[0]
+
+
+def said(results):
+    "The lines that say why a run has ended."
+    return [line for result in results for line in result.stderr.splitlines()
+            if line.startswith('rlhf-train:')]
+
+
+def wait_for_updates(folder, n, running):
+    "Return when so many rows are written."
+    for _ in range(1200):
+        if len(metrics(folder)) >= n:
+            return
+        assert not any(process.ended for process in running), said(ends(running))
+        time.sleep(0.05)
+    raise AssertionError('no updates')
+
+
+def end_of(folder):
+    "Metrics, and every tensor of the last checkpoint."
+    tensors, numbers = read_checkpoint(folder/'checkpoint.safetensors')
+    return metrics(folder), {name: x.tolist() for name, x in tensors.items()}
+
+
+@pytest.fixture(scope='module')
+def whole_run(small_files, tmp_path_factory):
+    "A run of two processes, from beginning to end."
+    folder = tmp_path_factory.mktemp('runs')/'whole'
+    result = end_well(start(*BRIEF, '--updates', '6', '--out', folder))
+    assert f'the run is in {folder}' in result.stdout
+    return folder
+
+
+def test_a_run_of_two_leaves_what_every_run_leaves(whole_run):
+    files = {path.name for path in whole_run.iterdir()}
+    assert {'metrics.jsonl', 'report.html', 'model.safetensors', 'summary.json'} <= files
+    assert not [name for name in files if name.startswith('failed')]
+    rows = metrics(whole_run)
+    assert len(rows) == 6 and all(math.isfinite(row['kl']) for row in rows)
+    tensors, _ = read_checkpoint(whole_run/'checkpoint.safetensors')
+    assert {'rng.cpu', 'rng.cpu.1'} <= tensors.keys()
+    assert not tensors['rng.cpu'].equal(tensors['rng.cpu.1'])
+
+
+def test_asked_to_stop_one_by_one_and_taken_up_by_two_a_run_ends_where_it_would_have(
+        whole_run, tmp_path):
+    folder = tmp_path/'stopped'
+    running = start(*BRIEF, '--updates', '6', '--out', folder)
+    wait_for_updates(folder, 2, running)
+    running[1].send_signal(signal.SIGTERM)  # of which the other one hears nothing
+    results = ends(running)
+    assert [result.returncode for result in results] == [143, 143]
+    assert 'stopped by SIGTERM' in results[0].stdout
+    assert 2 <= len(metrics(folder)) < 6
+    end_well(start('--resume', folder))
+    assert end_of(folder) == end_of(whole_run)
+
+
+@pytest.fixture(scope='module')
+def killed_run(whole_run):
+    "The folder of a run of two, one of which was killed, and what the other said."
+    folder = whole_run.parent/'killed'
+    running = start(*BRIEF, '--updates', '200', '--out', folder)
+    wait_for_updates(folder, 3, running)
+    running[1].process.kill()
+    began = time.monotonic()
+    survivor = running[0].result(60)
+    return folder, survivor, time.monotonic() - began
+
+
+def test_when_one_is_killed_the_other_ends_and_says_what_stands(killed_run):
+    folder, survivor, seconds = killed_run
+    assert survivor.returncode == 1 and seconds < 20
+    [line] = said([survivor])
+    update = int(re.search('last checkpoint is of update ([0-9]+)', line)[1])
+    assert line.endswith(f'to go on: rlhf-train --resume {folder}')
+    assert read_checkpoint(folder/'checkpoint.safetensors')[1]['update'] == update >= 2
+    assert 'Traceback' not in survivor.stderr
+
+
+@pytest.mark.parametrize('n', [1, 2, 4])
+def test_what_was_left_can_be_taken_up_by_another_number(killed_run, tmp_path, n):
+    folder = tmp_path/'copy'
+    shutil.copytree(killed_run[0], folder)
+    done = read_checkpoint(folder/'checkpoint.safetensors')[1]['update']
+    options = ['--resume', folder, '--updates', str(done + 2)]
+    result = run_well(*options) if n == 1 else end_well(start(*options, n=n))
+    assert [row['update'] for row in metrics(folder)] == list(range(1, done + 3))
+    changes = f'{n} processes in place of 2: after update {done} the run goes on' in result.stdout
+    assert changes == (n != 2)
+
+
+def test_a_score_that_is_not_finite_in_one_ends_both(small_files, tmp_path):
+    folder = tmp_path/'run'
+    results = ends(start(*BRIEF, '--updates', '20', '--out', folder,
+                         '--reward', 'rewards_of_one:not_finite'))
+    assert [result.returncode for result in results] == [1, 1]
+    [line] = said(results)
+    [evidence] = folder.glob('failed-update-*')
+    assert 'the reward model gave nan' in line and str(evidence) in line
+    assert evidence.name.endswith('-process-1') and (evidence/'batch.safetensors').is_file()
+
+
+def test_a_reward_that_fails_in_one_ends_both(small_files, tmp_path):
+    results = ends(start(*BRIEF, '--updates', '20', '--out', tmp_path/'run',
+                         '--reward', 'rewards_of_one:failing'))
+    assert [result.returncode for result in results] == [1, 1]
+    assert 'the server of rewards is gone' in results[1].stderr
+    [line] = said(results)
+    assert 'another process has ended' in line and 'to go on: rlhf-train --resume' in line
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(small_files, tmp_path):
+    results = ends(start(*BRIEF, '--out', tmp_path/'run', n=3))
+    assert [result.returncode for result in results] == [1]*3
+    for line in said(results):  # once, where the counter outlives the main process
+        assert 'batch_size 8 does not divide among 3 processes' in line
+    assert not (tmp_path/'run').exists()

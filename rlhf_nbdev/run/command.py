@@ -36,7 +36,7 @@ from ..agent import Agent
 from ..beyond import MethodConfig, draw_pairs, make_trainer, method_batches
 from ..dialog import merge_lora, scale_words, shared_copy
 from ..evaluate import evaluate
-from ..ppo import RLHFConfig, RLHFTrainer
+from ..ppo import RLHFConfig, RLHFTrainer, check_shares
 from ..reward import PreferenceDataset, RewardModel
 from rlhf_nbdev.run.checkpoint import (
     Stopping,
@@ -728,6 +728,7 @@ def take_up(
         check_progress(folder, config, asked)
         wait_for_all()  # until everyone has read it
         longer = replace(config, updates=asked or config.updates)
+        check_shares(longer)
         with spare_memory('the run', run, longer):
             inputs = load_inputs(run, longer, checkpoint.is_file())
             if longer != config and is_main():
@@ -771,6 +772,7 @@ def begin_and_complete(
     started: float,  # on the clock of `time.perf_counter`
 ) -> Path:  # the run's folder
     "A new run, from its inputs to its report."
+    check_shares(config)
     with spare_memory('the run', run, config):
         inputs = load_inputs(run, config, begun=False)
         folder = same_everywhere(new_run_dir(run.out) if is_main() else None)
