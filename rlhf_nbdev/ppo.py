@@ -502,8 +502,8 @@ def mean_stats(
     if n_processes() == 1:
         return means
     shares = [name for name in means if name != 'ppo/grad_norm']  # of the sum of all gradients
-    added_up = over_processes(torch.tensor([means[name] for name in shares]).double())
-    return means | dict(zip(shares, added_up.tolist()))
+    own = torch.tensor([means[name] for name in shares], dtype=torch.float64)
+    return means | dict(zip(shares, over_processes(own).tolist()))
 
 # %% ../nbs/06_loss.ipynb #f1d318e5
 @patch

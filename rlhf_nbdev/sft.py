@@ -190,7 +190,7 @@ def held_out_loss(
         n = batch['response_mask'].sum().item()
         total += sft_batch_loss(model, batch).item()*n
         count += n
-    total, count = over_processes(torch.tensor([total, count]).double()).tolist()
+    total, count = over_processes(torch.tensor([total, count], dtype=torch.float64)).tolist()
     return total/count
 
 # %% ../nbs/03_sft.ipynb #01efd00a
