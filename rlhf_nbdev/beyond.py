@@ -12,6 +12,7 @@ __all__ = ['METHODS', 'PAIR_METHODS', 'leave_one_out', 'above_group_mean', 'grou
            'rank_pairs', 'draw_pairs', 'PairTrainer', 'make_trainer']
 
 # %% ../nbs/11_beyond_ppo.ipynb #27f79598
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Annotated, Callable
@@ -32,6 +33,7 @@ from rlhf_nbdev.advantage import (
 from .agent import Agent, Rewards, Rollout
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats, option
+from .tools.machine import to_device
 from .tools.reading import score_responses
 from .train import endless_batches, prompt_batches
 
@@ -332,11 +334,11 @@ def sequence_logprobs(
     skip: torch.Tensor | int = 1,  # (N,) real tokens at the beginning that do not count
 ) -> torch.Tensor:  # (N,)
     "The sum of the log-probs of a row's tokens. The first has nothing before it: never counted."
-    T = tokens.shape[1]
+    T, mask = tokens.shape[1], mask.cpu()  # where rows are packed
     logprobs, _, _ = score_responses(model, tokens, mask, T - 1, temperature)
     number = mask.cumsum(1)  # (N, T) 1 for the first real token
-    skip = torch.as_tensor(skip, device=mask.device).clamp(min=1).view(-1, 1)
-    counts = mask*(number > skip)
+    skip = torch.as_tensor(skip, device='cpu').clamp(min=1).view(-1, 1)
+    counts = to_device(mask*(number > skip), tokens.device)
     return (logprobs*counts[:, 1:]).sum(1)
 
 # %% ../nbs/11_beyond_ppo.ipynb #11dc8686
@@ -346,11 +348,11 @@ def pair_logprobs(
     temperature: float = 0.7,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # chosen, rejected: (N,) each
     "The log-probs of both sides, from the first token in which they differ."
+    pairs = {name: x.cpu() for name, x in pairs.items()}
     skip, sides = shared_tokens(pairs), []
     for side in ('chosen', 'rejected'):
-        tokens = pairs[side].to(model.device)
-        mask = pairs[f'{side}_mask'].to(model.device)
-        sides.append(sequence_logprobs(model, tokens, mask, temperature, skip))
+        tokens = to_device(pairs[side], model.device)
+        sides.append(sequence_logprobs(model, tokens, pairs[f'{side}_mask'], temperature, skip))
     return tuple(sides)
 
 # %% ../nbs/11_beyond_ppo.ipynb #abad4c50
@@ -456,8 +458,11 @@ def learn_part(self: PairTrainer,
     "One optimizer step; microbatches count by their pairs."
     self.optimizer.zero_grad()
     self.losses, totals = [], {}
-    for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
-        share = len(rows)/len(ref_chosen)
+    N = len(ref_chosen)
+    size = math.ceil(N/self.config.microbatches)
+    for start in range(0, N, size):
+        rows = slice(start, start + size)
+        share = len(ref_chosen[rows])/N
         part = {side: x[rows] for side, x in pairs.items()}
         loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
         self.backward(share*loss)
@@ -474,11 +479,11 @@ def learn_pairs(self: PairTrainer,
     c, history = self.config, []
     with torch.no_grad(), self.autocast():
         ref_chosen, ref_rejected = pair_logprobs(self.ref_model, pairs, c.temperature)
-    device = ref_chosen.device
-    pairs = {side: x.to(device) for side, x in pairs.items()}
+    pairs = {side: x.cpu() for side, x in pairs.items()}  # where they are packed
     for _ in range(c.epochs):
-        for rows in torch.randperm(len(ref_chosen), device=device).chunk(c.minibatches):
-            part = {side: x[rows] for side, x in pairs.items()}
+        for mb_rows in torch.randperm(len(ref_chosen)).chunk(c.minibatches):
+            part = {side: x[mb_rows] for side, x in pairs.items()}
+            rows = to_device(mb_rows, ref_chosen.device)
             try:
                 stats = self.learn_part(part, ref_chosen[rows], ref_rejected[rows])
             except FloatingPointError as error:
