@@ -12,6 +12,7 @@ __all__ = ['METHODS', 'PAIR_METHODS', 'leave_one_out', 'above_group_mean', 'grou
            'rank_pairs', 'draw_pairs', 'PairTrainer', 'make_trainer']
 
 # %% ../nbs/11_beyond_ppo.ipynb #27f79598
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Annotated, Callable
@@ -32,6 +33,7 @@ from rlhf_nbdev.advantage import (
 from .agent import Agent, Rewards, Rollout
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats, option
+from .tools.machine import to_device
 from rlhf_nbdev.tools.processes import (
     ask_in_parts,
     from_all,
@@ -341,11 +343,11 @@ def sequence_logprobs(
     skip: torch.Tensor | int = 1,  # (N,) real tokens at the beginning that do not count
 ) -> torch.Tensor:  # (N,)
     "The sum of the log-probs of a row's tokens. The first has nothing before it: never counted."
-    T = tokens.shape[1]
+    T, mask = tokens.shape[1], mask.cpu()  # where rows are packed
     logprobs, _, _ = score_responses(model, tokens, mask, T - 1, temperature)
     number = mask.cumsum(1)  # (N, T) 1 for the first real token
-    skip = torch.as_tensor(skip, device=mask.device).clamp(min=1).view(-1, 1)
-    counts = mask*(number > skip)
+    skip = torch.as_tensor(skip, device='cpu').clamp(min=1).view(-1, 1)
+    counts = to_device(mask*(number > skip), tokens.device)
     return (logprobs*counts[:, 1:]).sum(1)
 
 # %% ../nbs/11_beyond_ppo.ipynb #11dc8686
@@ -355,11 +357,11 @@ def pair_logprobs(
     temperature: float = 0.7,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # chosen, rejected: (N,) each
     "The log-probs of both sides, from the first token in which they differ."
+    pairs = {name: x.cpu() for name, x in pairs.items()}
     skip, sides = shared_tokens(pairs), []
     for side in ('chosen', 'rejected'):
-        tokens = pairs[side].to(model.device)
-        mask = pairs[f'{side}_mask'].to(model.device)
-        sides.append(sequence_logprobs(model, tokens, mask, temperature, skip))
+        tokens = to_device(pairs[side], model.device)
+        sides.append(sequence_logprobs(model, tokens, pairs[f'{side}_mask'], temperature, skip))
     return tuple(sides)
 
 # %% ../nbs/11_beyond_ppo.ipynb #abad4c50
@@ -471,14 +473,16 @@ def learn_part(self: PairTrainer,
     "One optimizer step; microbatches count by their pairs."
     self.optimizer.zero_grad()
     self.losses, totals = [], {}
-    of_all = pairs | {'ref_chosen': ref_chosen, 'ref_rejected': ref_rejected}
-    own, own_weight = own_share(of_all, torch.ones(len(ref_chosen)))
-    n_own = len(own['ref_chosen'])
-    for rows in torch.arange(n_own).chunk(self.config.microbatches):
-        share = own_weight*len(rows)/n_own
-        part = {name: x[rows] for name, x in own.items()}
-        ref_logprobs = part.pop('ref_chosen'), part.pop('ref_rejected')
-        loss, stats = self.pair_loss(part, *ref_logprobs)
+    refs = {'chosen': ref_chosen, 'rejected': ref_rejected}
+    pairs, own_weight = own_share(pairs, torch.ones(len(ref_chosen)))
+    refs, _ = own_share(refs, torch.ones(len(ref_chosen)))
+    N = len(refs['chosen'])
+    size = math.ceil(N/self.config.microbatches)
+    for start in range(0, N, size):
+        rows = slice(start, start + size)
+        share = own_weight*len(refs['chosen'][rows])/N
+        part = {side: x[rows] for side, x in pairs.items()}
+        loss, stats = self.pair_loss(part, refs['chosen'][rows], refs['rejected'][rows])
         self.backward(share*loss)
         for name, x in stats.items():
             totals[name] = totals.get(name, 0.0) + share*x
@@ -507,12 +511,12 @@ def learn_pairs(self: PairTrainer,
     "Every pair once in an epoch. Raises FloatingPointError that names the step."
     c, history = self.config, []
     ref_chosen, ref_rejected = self.ref_pair_logprobs(pairs)
-    device = ref_chosen.device
-    pairs = {side: x.to(device) for side, x in pairs.items()}
+    pairs = {side: x.cpu() for side, x in pairs.items()}  # where they are packed
     for _ in range(c.epochs):
-        shuffled = same_everywhere(torch.randperm(len(ref_chosen), device=device))
-        for rows in shuffled.chunk(c.minibatches):
-            part = {side: x[rows] for side, x in pairs.items()}
+        shuffled = same_everywhere(torch.randperm(len(ref_chosen)))
+        for mb_rows in shuffled.chunk(c.minibatches):
+            part = {side: x[mb_rows] for side, x in pairs.items()}
+            rows = to_device(mb_rows, ref_chosen.device)
             try:
                 stats = self.learn_part(part, ref_chosen[rows], ref_rejected[rows])
             except FloatingPointError as error:

@@ -13,7 +13,7 @@ __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_numb
 import math
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Annotated, get_args, get_origin, get_type_hints
 
@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
 from .sft import linear_decay
-from .tools.machine import as_numbers
+from .tools.machine import as_numbers, to_device
 from .tools.models import autocast, context_length, trunk_of
 from .tools.packing import StaticSteps
 from rlhf_nbdev.tools.processes import (
@@ -446,10 +446,11 @@ def learn(self: RLHFTrainer,
 
     Microbatches count by their share of the tokens, so that their number changes nothing."""
     mask, totals = rollout.response_mask, {}
-    all_rows = torch.arange(len(mask), device=mask.device)
+    size = math.ceil(len(mask)/self.config.microbatches)
     self.optimizer.zero_grad()
     self.losses = []
-    for rows in all_rows.chunk(self.config.microbatches):
+    for start in range(0, len(mask), size):
+        rows = slice(start, start + size)
         of_tokens, of_loss = token_share(mask[rows], mask), self.share(mask[rows], mask)
         loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
         self.backward(of_loss*loss)
@@ -463,11 +464,10 @@ def learn(self: RLHFTrainer,
 # %% ../nbs/06_loss.ipynb #7a0c0303
 @patch
 def minibatch_rows(self: RLHFTrainer,
-    mask: torch.Tensor,  # (B, R) of the batch, or of this process's part of it
+    n_rows: int,  # of the batch, or of this process's part of it
 ) -> tuple[torch.Tensor, ...]:  # the rows of each minibatch
     "Every row once, in a new order."
-    shuffled = torch.randperm(len(mask), device=mask.device)
-    return shuffled.chunk(self.config.minibatches)
+    return torch.randperm(n_rows).chunk(self.config.minibatches)
 
 # %% ../nbs/06_loss.ipynb #63c28a6e
 @patch
@@ -477,13 +477,14 @@ def learn_epochs(self: RLHFTrainer,
     returns: torch.Tensor,  # (B, R)
 ) -> list[dict]:  # scalars to watch, of each step; `mean_stats` reads them
     "Every row once in an epoch. Raises FloatingPointError that names the step."
-    c, mask, history = self.config, rollout.response_mask, []
+    c, history, mask = self.config, [], rollout.mask.cpu()  # where rows are packed
     is_first = rollout is not self.last_rollout
     for epoch in range(c.epochs):
-        for mb_rows in self.minibatch_rows(mask):
+        for mb_rows in self.minibatch_rows(len(mask)):
+            rows = to_device(mb_rows, rollout.tokens.device)
+            part = replace(rollout[rows], mask=mask[mb_rows])
             try:
-                stats = self.learn(
-                    rollout[mb_rows], advantages[mb_rows], returns[mb_rows], is_first)
+                stats = self.learn(part, advantages[rows], returns[rows], is_first)
             except FloatingPointError as error:
                 place = f'step {len(history) + 1} of {c.epochs*c.minibatches}'
                 raise FloatingPointError(f'{place}: {error}') from None

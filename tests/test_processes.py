@@ -199,12 +199,12 @@ class SameRows:
         rng = torch.Generator().manual_seed(10*self.epoch + number)
         return torch.randperm(rows, generator=rng).chunk(minibatches)
 
-    def __call__(self, trainer, mask):
+    def __call__(self, trainer, n_rows):
         self.epoch += 1
         several, minibatches = processes.n_processes(), trainer.config.minibatches
         if several > 1:
-            return self.chosen(processes.process_number(), len(mask), minibatches)
-        rows = len(mask)//self.n
+            return self.chosen(processes.process_number(), n_rows, minibatches)
+        rows = n_rows//self.n
         parts = [self.chosen(number, rows, minibatches) for number in range(self.n)]
         return [torch.cat([rows*number + part[j] for number, part in enumerate(parts)])
                 for j in range(minibatches)]
@@ -245,7 +245,7 @@ def learned(method, n, microbatches=1, bug=''):
     with ExitStack() as stack:
         same_rows = SameRows(n)
         stack.enter_context(mock.patch.object(
-            ppo.RLHFTrainer, 'minibatch_rows', lambda self, mask: same_rows(self, mask)))
+            ppo.RLHFTrainer, 'minibatch_rows', lambda self, n_rows: same_rows(self, n_rows)))
         for place, function in BUGS[bug].items():
             stack.enter_context(mock.patch(place, function))
         stats = trainer.learn_from(part, scored) | rollout_metrics(part, scored)
