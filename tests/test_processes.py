@@ -1,6 +1,7 @@
 """Several processes do what one does: the same steps on the same rows, and they end together.
 
 The processes are forked from the server of `warm.py` and talk through gloo."""
+import copy
 import math
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 import torch
 from conftest import free_port
 from small_runs import QUICK, metrics, small_files
-from tiny import TEXTS, tiny_gpt2, tiny_prompts, tiny_tokenizer
+from tiny import TEXTS, close, tiny_gpt2, tiny_prompts, tiny_tokenizer
 from warm import Running, fork, run_well
 
 from rlhf_nbdev import advantage, ppo, reward, sft
@@ -74,6 +75,23 @@ def talk():
         'seed': processes.own_seed(0),
         'asked': processes.ask_in_parts(torch.neg, torch.arange(2)),
     }
+
+
+def averaged_by_ddp():
+    "The gradient of PyTorch's DistributedDataParallel, and the sum of ours, of six rows."
+    torch.manual_seed(0)
+    ours, x = torch.nn.Linear(3, 1), torch.randn(6, 3)
+    theirs = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(ours))
+    own = processes.own_rows(6)
+    (ours(x[own])**2).sum().div(6).backward()
+    processes.add_up_gradients(ours.parameters())
+    (theirs(x[own])**2).mean().backward()  # of as many rows in each process
+    return ours.weight.grad, theirs.module.weight.grad
+
+
+def test_the_sum_of_gradients_is_that_of_ddp(tmp_path):
+    for ours, theirs in together(2, tmp_path, averaged_by_ddp):
+        close(ours, theirs, 1e-6)
 
 
 def test_sums_rows_and_what_the_main_one_says(tmp_path):

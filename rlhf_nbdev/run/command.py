@@ -763,7 +763,7 @@ def saying_what_stands(
         checkpoint, stands = folder/'checkpoint.safetensors', 'there is no checkpoint yet'
         if checkpoint.is_file():
             stands = f"the last checkpoint is of update {read_checkpoint(checkpoint)[1]['update']}"
-        raise ProcessLost(f'{error}; {stands}; to go on: rlhf-train --resume {folder}') from None
+        raise ProcessLost(f'{error}; {stands}; to go on: rlhf-train --resume {folder}') from error
 
 # %% ../../nbs/run/command.ipynb #7a0c0205
 def begin_and_complete(

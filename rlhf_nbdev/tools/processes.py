@@ -50,8 +50,8 @@ def start_processes(
     try:
         from accelerate import PartialState
     except ImportError:
-        raise ImportError('several processes need the package accelerate: pip install '
-                          'accelerate') from None
+        raise ImportError('several processes need one more package: pip install '
+                          '"rlhf_nbdev[processes]"') from None
     PartialState(cpu=torch.device(device).type == 'cpu', timeout=timedelta(minutes=30))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -87,9 +87,7 @@ def noticing_the_loss():
     try:
         yield
     except RuntimeError as error:
-        said = str(error).strip().splitlines() or ['']
-        raise ProcessLost(f'another process has ended, or does not answer ({said[0][-120:]})'
-                          ) from None
+        raise ProcessLost('another process has ended, or does not answer') from error
 
 # %% ../../nbs/tools/processes.ipynb #7a0c001a
 def over_processes(
