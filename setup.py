@@ -37,6 +37,7 @@ setup(
         'dev': settings['dev_requirements'].split(),
         'chat': settings['chat_requirements'].split(),
         'hub': settings['hub_requirements'].split(),
+        'processes': settings['processes_requirements'].split(),
         'loggers': settings['loggers_requirements'].split(),
     },
     entry_points={

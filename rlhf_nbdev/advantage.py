@@ -10,6 +10,8 @@ __all__ = ['kl_k1', 'kl_k3', 'shape_rewards', 'compute_advantage_and_return', 'm
 # %% ../nbs/05_advantage.ipynb #01e49124
 import torch
 
+from .tools.processes import mean_over_all
+
 # %% ../nbs/05_advantage.ipynb #a149d733
 def kl_k1(
     logprobs: torch.Tensor,  # (B, R) of the policy that sampled
@@ -85,5 +87,5 @@ def whiten(
     mask: torch.Tensor,  # (B, R)
 ) -> torch.Tensor:  # (B, R): mean 0 and variance 1 over the mask, zero on padding
     "Shift and scale over the N tokens that count; the variance divides by N, not by N − 1."
-    centred = (x - masked_mean(x, mask)).masked_fill(mask == 0, 0)
-    return centred*torch.rsqrt(masked_mean(centred**2, mask) + 1e-8)
+    centred = (x - mean_over_all(x, mask)).masked_fill(mask == 0, 0)
+    return centred*torch.rsqrt(mean_over_all(centred**2, mask) + 1e-8)

@@ -91,14 +91,14 @@ class Agent(nn.Module):
         return super().train(False)  # dropout stays off, so that two scorings of a token agree
 
     def is_eos(self, tokens):
-        return torch.isin(tokens, torch.tensor(self.eos_token_ids, device=tokens.device))
+        return torch.stack([tokens == eos for eos in self.eos_token_ids]).any(0)
 
     def value(self, states):
         return float32_head(self.value_head, states)
 
     def forward(self,
         tokens: torch.Tensor,  # (B, T)
-        mask: torch.Tensor,  # (B, T)
+        mask: torch.Tensor,  # (B, T); a copy on the CPU spares waiting for a GPU
         response_length: int,  # R
         temperature: float = 0.7,  # the one the tokens were sampled with
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, values, entropy: (B, R)

@@ -12,6 +12,7 @@ __all__ = ['METHODS', 'PAIR_METHODS', 'leave_one_out', 'above_group_mean', 'grou
            'rank_pairs', 'draw_pairs', 'PairTrainer', 'make_trainer']
 
 # %% ../nbs/11_beyond_ppo.ipynb #27f79598
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Annotated, Callable
@@ -32,6 +33,16 @@ from rlhf_nbdev.advantage import (
 from .agent import Agent, Rewards, Rollout
 from .dataset import IMDBDataset
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats, option
+from .tools.machine import to_device
+from rlhf_nbdev.tools.processes import (
+    ask_in_parts,
+    from_all,
+    mean_over_all,
+    n_processes,
+    own_part,
+    own_share,
+    same_everywhere,
+)
 from .tools.reading import score_responses
 from .train import endless_batches, prompt_batches
 
@@ -247,7 +258,7 @@ class GroupTrainer(RLHFTrainer):
     def share(self, part, whole):
         if self.method.average is masked_mean:
             return super().share(part, whole)
-        return len(part)/len(whole)
+        return len(part)/(len(whole)*n_processes())
 
 # %% ../nbs/11_beyond_ppo.ipynb #d85e618e
 @patch
@@ -267,7 +278,7 @@ def learn_from(self: GroupTrainer,
     history = self.learn_epochs(rollout, advantages, advantages)  # there are no returns
     self.scheduler.step()
     groups = scored.scores.view(-1, K)
-    agree = (groups == groups[:, :1]).all(1).float().mean().item()
+    agree = from_all((groups == groups[:, :1]).all(1)).float().mean().item()
     return mean_stats(history) | {'group/all_agree': agree}
 
 # %% ../nbs/11_beyond_ppo.ipynb #d299c14f
@@ -288,13 +299,14 @@ def compute_loss(self: GroupTrainer,
         losses = losses + self.beta*kl_k3(logprobs, rollout.ref_logprobs)
     loss = self.method.average(losses, mask)
     is_outside = ((ratios - 1).abs() > self.config.clip_ratio).float()
-    return loss, {
-        'loss/policy': loss.item(),
-        'ppo/ratio': masked_mean(ratios, mask).item(),
-        'ppo/approx_kl': masked_mean(kl_k3(rollout.logprobs, logprobs), mask).item(),
-        'ppo/clip_fraction': masked_mean(is_outside, mask).item(),
-        'ppo/entropy': masked_mean(entropy, mask).item(),
+    stats = {
+        'loss/policy': loss,
+        'ppo/ratio': masked_mean(ratios, mask),
+        'ppo/approx_kl': masked_mean(kl_k3(rollout.logprobs, logprobs), mask),
+        'ppo/clip_fraction': masked_mean(is_outside, mask),
+        'ppo/entropy': masked_mean(entropy, mask),
     }
+    return loss, {name: x.detach() for name, x in stats.items()}
 
 # %% ../nbs/11_beyond_ppo.ipynb #81db665b
 def dpo_loss(
@@ -331,11 +343,11 @@ def sequence_logprobs(
     skip: torch.Tensor | int = 1,  # (N,) real tokens at the beginning that do not count
 ) -> torch.Tensor:  # (N,)
     "The sum of the log-probs of a row's tokens. The first has nothing before it: never counted."
-    T = tokens.shape[1]
+    T, mask = tokens.shape[1], mask.cpu()  # where rows are packed
     logprobs, _, _ = score_responses(model, tokens, mask, T - 1, temperature)
     number = mask.cumsum(1)  # (N, T) 1 for the first real token
-    skip = torch.as_tensor(skip, device=mask.device).clamp(min=1).view(-1, 1)
-    counts = mask*(number > skip)
+    skip = torch.as_tensor(skip, device='cpu').clamp(min=1).view(-1, 1)
+    counts = to_device(mask*(number > skip), tokens.device)
     return (logprobs*counts[:, 1:]).sum(1)
 
 # %% ../nbs/11_beyond_ppo.ipynb #11dc8686
@@ -345,11 +357,11 @@ def pair_logprobs(
     temperature: float = 0.7,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # chosen, rejected: (N,) each
     "The log-probs of both sides, from the first token in which they differ."
+    pairs = {name: x.cpu() for name, x in pairs.items()}
     skip, sides = shared_tokens(pairs), []
     for side in ('chosen', 'rejected'):
-        tokens = pairs[side].to(model.device)
-        mask = pairs[f'{side}_mask'].to(model.device)
-        sides.append(sequence_logprobs(model, tokens, mask, temperature, skip))
+        tokens = to_device(pairs[side], model.device)
+        sides.append(sequence_logprobs(model, tokens, pairs[f'{side}_mask'], temperature, skip))
     return tuple(sides)
 
 # %% ../nbs/11_beyond_ppo.ipynb #abad4c50
@@ -381,13 +393,15 @@ def draw_pairs(
     T = config.prompt_length + config.response_length
     device, batches = reference.model.device, []
     for batch, _ in zip(endless_batches(prompts), range(config.updates)):
+        batch = own_part(batch)
         rollout = reference.generate(
             batch['input_ids'].to(device), batch['attention_mask'].to(device),
             config.response_length, config.temperature)
         scored = reference.compute_rewards(
             rollout, reward_model, reference.model, config.missing_eos_penalty)
         pairs = rank_pairs(rollout, scored.scores)
-        batches.append({side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()})
+        padded = {side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()}
+        batches.append({side: from_all(x) for side, x in padded.items()})
     return {side: torch.cat([pairs[side] for pairs in batches]).cpu() for side in batches[0]}
 
 # %% ../nbs/11_beyond_ppo.ipynb #16a488e7
@@ -416,8 +430,12 @@ class PairTrainer(RLHFTrainer):
         scored: Rewards,
     ) -> dict:  # scalars to watch
         "Several epochs of the pairs. Raises FloatingPointError if a loss is not finite."
-        pairs = rank_pairs(rollout, scored.scores) if self.pairs is None else self.next_pairs()
-        stats = {'ppo/entropy': masked_mean(-rollout.logprobs, rollout.response_mask).item()}
+        if self.pairs is None:
+            pairs = rank_pairs(rollout, scored.scores)
+            pairs = {side: from_all(x) for side, x in pairs.items()}
+        else:
+            pairs = self.next_pairs()
+        stats = {'ppo/entropy': mean_over_all(-rollout.logprobs, rollout.response_mask).item()}
         history = self.learn_pairs(pairs) if len(pairs['chosen']) else []
         self.scheduler.step()
         if not history:
@@ -437,12 +455,13 @@ def pair_loss(self: PairTrainer,
         chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
     loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
     gains = (chosen - ref_chosen, rejected - ref_rejected)
-    return loss, {
-        'loss/policy': loss.item(),
-        'dpo/chosen': gains[0].mean().item(),
-        'dpo/rejected': gains[1].mean().item(),
-        'dpo/accuracy': (gains[0] > gains[1]).float().mean().item(),
+    stats = {
+        'loss/policy': loss,
+        'dpo/chosen': gains[0].mean(),
+        'dpo/rejected': gains[1].mean(),
+        'dpo/accuracy': (gains[0] > gains[1]).float().mean(),
     }
+    return loss, {name: x.detach() for name, x in stats.items()}
 
 # %% ../nbs/11_beyond_ppo.ipynb #d155f5d5
 @patch
@@ -453,15 +472,36 @@ def learn_part(self: PairTrainer,
 ) -> dict:  # scalars to watch
     "One optimizer step; microbatches count by their pairs."
     self.optimizer.zero_grad()
-    totals = {}
-    for rows in torch.arange(len(ref_chosen)).chunk(self.config.microbatches):
-        share = len(rows)/len(ref_chosen)
+    self.losses, totals = [], {}
+    refs = {'chosen': ref_chosen, 'rejected': ref_rejected}
+    pairs, own_weight = own_share(pairs, torch.ones(len(ref_chosen)))
+    refs, _ = own_share(refs, torch.ones(len(ref_chosen)))
+    N = len(refs['chosen'])
+    size = math.ceil(N/self.config.microbatches)
+    for start in range(0, N, size):
+        rows = slice(start, start + size)
+        share = own_weight*len(refs['chosen'][rows])/N
         part = {side: x[rows] for side, x in pairs.items()}
-        loss, stats = self.pair_loss(part, ref_chosen[rows], ref_rejected[rows])
+        loss, stats = self.pair_loss(part, refs['chosen'][rows], refs['rejected'][rows])
         self.backward(share*loss)
         for name, x in stats.items():
             totals[name] = totals.get(name, 0.0) + share*x
     return totals | {'ppo/grad_norm': self.step()}
+
+# %% ../nbs/11_beyond_ppo.ipynb #7a0c0306
+@patch
+@torch.no_grad()
+def ref_pair_logprobs(self: PairTrainer,
+    pairs: dict,  # (N, T) each
+) -> torch.Tensor:  # (2, N) of chosen and rejected
+    "What the reference says of the pairs. Each process asks it about some of them."
+    def ask_about(*sides):
+        some = dict(zip(pairs, sides))
+        both = pair_logprobs(self.ref_model, some, self.config.temperature)
+        return torch.stack(both, 1)
+
+    with self.autocast():
+        return ask_in_parts(ask_about, *pairs.values()).T.contiguous()
 
 # %% ../nbs/11_beyond_ppo.ipynb #42208735
 @patch
@@ -470,13 +510,13 @@ def learn_pairs(self: PairTrainer,
 ) -> list[dict]:  # scalars to watch, of each step
     "Every pair once in an epoch. Raises FloatingPointError that names the step."
     c, history = self.config, []
-    with torch.no_grad(), self.autocast():
-        ref_chosen, ref_rejected = pair_logprobs(self.ref_model, pairs, c.temperature)
-    device = ref_chosen.device
-    pairs = {side: x.to(device) for side, x in pairs.items()}
+    ref_chosen, ref_rejected = self.ref_pair_logprobs(pairs)
+    pairs = {side: x.cpu() for side, x in pairs.items()}  # where they are packed
     for _ in range(c.epochs):
-        for rows in torch.randperm(len(ref_chosen), device=device).chunk(c.minibatches):
-            part = {side: x[rows] for side, x in pairs.items()}
+        shuffled = same_everywhere(torch.randperm(len(ref_chosen)))
+        for mb_rows in shuffled.chunk(c.minibatches):
+            part = {side: x[mb_rows] for side, x in pairs.items()}
+            rows = to_device(mb_rows, ref_chosen.device)
             try:
                 stats = self.learn_part(part, ref_chosen[rows], ref_rejected[rows])
             except FloatingPointError as error:

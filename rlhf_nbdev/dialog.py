@@ -29,6 +29,7 @@ from .dataset import pad_left
 from .ppo import RLHFConfig, RLHFTrainer, mean_stats
 from .reward import RewardModel, ended_ids, normalize
 from .tools.models import context_length
+from .tools.processes import from_all, own_part, own_rows
 from .tools.reading import score_responses
 from .tools.tokens import encode, eos_of
 from .train import rollout_metrics, sample_responses
@@ -285,9 +286,9 @@ def scale_words(
     config: RLHFConfig,
 ):
     "Normalise the scores on the reference's answers to eight batches, as `scale_rewards` does."
-    rollouts = sample_responses(reference, islice(prompts, 8), config)
+    rollouts = sample_responses(reference, map(own_part, islice(prompts, 8)), config)
     scores = torch.cat([reward_scores(reward, rollout) for rollout in rollouts])
-    normalize(reward.function.reward_model, scores)
+    normalize(reward.function.reward_model, from_all(scores))
 
 # %% ../nbs/12_dialog.ipynb #2bcdcc13
 def scripted_conversations(
@@ -444,6 +445,7 @@ def dialog_updates(
     "The loop of PPO over conversations with a scripted user."
     config, agent = trainer.config, trainer.agent
     for update, openings in enumerate(islice(batches, config.updates), 1):
+        openings = openings[own_rows(len(openings))]
         with trainer.autocast():
             conversations, turns = scripted_conversations(
                 agent, tokenizer, openings, replies, config.response_length, config.temperature)
@@ -459,6 +461,6 @@ def dialog_updates(
         stats = trainer.update(rollout, rewards)
         row = {'update': update, 'beta': trainer.beta}
         row |= rollout_metrics(rollout, Rewards(scores.mean(1), ref_logprobs)) | stats
-        row |= {f'score_{turn}': x.item() for turn, x in enumerate(scores.mean(0), 1)}
+        row |= {f'score_{turn}': x for turn, x in enumerate(from_all(scores).mean(0).tolist(), 1)}
         trainer.adapt_beta(row['kl'])
         yield row

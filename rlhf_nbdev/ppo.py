@@ -6,14 +6,14 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'check_lengths', 'compiled_steps', 'RLHFTrainer', 'first_not_finite',
-           'check_agreement', 'mean_stats', 'compute_advantage_and_return']
+           'RLHFConfig', 'check_models', 'check_lengths', 'check_shares', 'compiled_steps', 'RLHFTrainer',
+           'first_not_finite', 'check_agreement', 'token_share', 'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
 import math
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Annotated, get_args, get_origin, get_type_hints
 
@@ -23,8 +23,16 @@ from fastcore.basics import patch
 from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
 from .sft import linear_decay
+from .tools.machine import as_numbers, to_device
 from .tools.models import autocast, context_length, trunk_of
 from .tools.packing import StaticSteps
+from rlhf_nbdev.tools.processes import (
+    add_up_gradients,
+    mean_over_all,
+    n_processes,
+    over_processes,
+    own_seed,
+)
 from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
@@ -42,7 +50,7 @@ def compute_loss(
     clip_ratio: float = 0.2,  # ε of the policy
     clip_value: float = 0.2,  # ε of the value
     value_coef: float = 0.1,  # weight of the value loss
-) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch, as tensors
     """PPO's clipped policy loss and clipped value loss.
 
     Schulman et al. 2017, equation 7; Ziegler et al. 2019, their code."""
@@ -59,14 +67,15 @@ def compute_loss(
     value_loss = 0.5*masked_mean(torch.max(vf_loss1, vf_loss2), mask)
 
     loss = policy_loss + value_coef*value_loss
-    return loss, {
-        'loss/policy': policy_loss.item(),
-        'loss/value': value_loss.item(),
-        'ppo/ratio': masked_mean(ratio, mask).item(),
+    stats = {
+        'loss/policy': policy_loss,
+        'loss/value': value_loss,
+        'ppo/ratio': masked_mean(ratio, mask),
         # kl_k3 wants the policy that sampled first, which is the old one
-        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask).item(),
-        'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask).item(),
+        'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask),
+        'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask),
     }
+    return loss, {name: x.detach() for name, x in stats.items()}
 
 # %% ../nbs/06_loss.ipynb #03a0da2c
 def explained_variance(
@@ -76,8 +85,8 @@ def explained_variance(
 ) -> float:  # 1: all, but for a constant; 0: none; below 0: worse than none
     "The share of the returns' variance that the values account for (as OpenAI Baselines logs it)."
     error = returns - values
-    error_variance = masked_mean((error - masked_mean(error, mask))**2, mask)
-    return_variance = masked_mean((returns - masked_mean(returns, mask))**2, mask)
+    error_variance = mean_over_all((error - mean_over_all(error, mask))**2, mask)
+    return_variance = mean_over_all((returns - mean_over_all(returns, mask))**2, mask)
     return (1 - error_variance/return_variance.clamp(min=1e-8)).item()
 
 # %% ../nbs/06_loss.ipynb #a4baa5d9
@@ -216,6 +225,12 @@ class RLHFConfig(LearningSettings):
                 f'kl_horizon {self.kl_horizon} is so short that beta could turn negative: '
                 f'it must exceed a fifth of batch_size, {0.2*self.batch_size:g}')
 
+# %% ../nbs/06_loss.ipynb #7a0c0307
+@patch
+def group_size(self: RLHFConfig) -> int:
+    "How often each prompt is answered."
+    return 1
+
 # %% ../nbs/06_loss.ipynb #2ce3c894
 def check_models(
     model,  # the agent's, is trained
@@ -257,6 +272,19 @@ def check_lengths(
     for each in (model, ref_model):
         reading_way(trunk_of(each), P + R)
 
+# %% ../nbs/06_loss.ipynb #7a0c0304
+def check_shares(
+    config: RLHFConfig,  # batch size and minibatches
+):
+    "Raise ValueError unless each process gets as many rows of a minibatch, and whole groups."
+    n, B, K = n_processes(), config.batch_size, config.group_size()
+    if B % (n*config.minibatches):
+        raise ValueError(f'batch_size {B} does not divide among {n} processes with '
+                         f'{config.minibatches} minibatches each: change one of them')
+    if B//n % K:
+        raise ValueError(f'batch_size {B} among {n} processes gives each {B//n} responses, which '
+                         f'do not divide into groups of {K}: change one of them')
+
 # %% ../nbs/06_loss.ipynb #ba69a97d
 def compiled_steps(
     model,  # the agent's
@@ -282,12 +310,14 @@ class RLHFTrainer:
     ):
         check_models(agent.model, ref_model)
         check_lengths(agent.model, ref_model, config)
-        torch.manual_seed(config.seed)
+        check_shares(config)
+        torch.manual_seed(own_seed(config.seed))
         self.agent = agent
         self.ref_model = ref_model.eval().requires_grad_(False)
         self.config = config
         self.beta = config.beta
         self.last_rollout = None  # that was learnt from
+        self.losses = []  # whose gradients the next step follows
         self.optimizer = torch.optim.AdamW(
             agent.parameters(), lr=config.learning_rate,
             eps=config.adam_epsilon, weight_decay=0.0, fused=True)
@@ -304,7 +334,7 @@ class RLHFTrainer:
         rollout: Rollout,  # a minibatch
         advantages: torch.Tensor,  # (B, R) whitened
         returns: torch.Tensor,  # (B, R)
-    ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
+    ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch, as tensors
         "Score the rollout's tokens with today's weights, and compare."
         c, R = self.config, rollout.response_mask.shape[1]
         with self.autocast():
@@ -313,16 +343,15 @@ class RLHFTrainer:
         loss, stats = compute_loss(
             logprobs, values, rollout.logprobs, rollout.values, advantages, returns,
             rollout.response_mask, c.clip_ratio, c.clip_value, c.value_coef)
-        return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask).item()}
+        return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask)}
 
 # %% ../nbs/06_loss.ipynb #7f232358
 @patch
 def backward(self: RLHFTrainer,
     loss: torch.Tensor,  # a scalar
 ):
-    "Add the loss's gradient to what is there. Raises FloatingPointError if the loss is not finite."
-    if not loss.isfinite():
-        raise FloatingPointError(f'the loss is {loss.item()}')
+    "Add the loss's gradient to what is there; `step` looks whether both are finite."
+    self.losses.append(loss.detach())
     loss.backward()
 
 # %% ../nbs/06_loss.ipynb #3ddff944
@@ -335,19 +364,34 @@ def first_not_finite(
             return name
     return 'all weights together'
 
+# %% ../nbs/06_loss.ipynb #7a0c0302
+@patch
+def finite_norm(self: RLHFTrainer) -> tuple[torch.Tensor, float]:  # the same number twice
+    "The length of the gradient. Raises FloatingPointError if it, or the loss, is not finite."
+    grads = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
+    norm = torch.nn.utils.get_total_norm(grads.values())
+    length, *losses = torch.stack([norm, *self.losses]).tolist()  # the one wait of a step
+    self.losses = []
+    if not all(map(math.isfinite, losses)):
+        raise FloatingPointError(f'the loss is {sum(losses)}')
+    if not math.isfinite(length):
+        raise FloatingPointError(f'the gradient of {first_not_finite(grads)} is not finite')
+    return norm, length
+
 # %% ../nbs/06_loss.ipynb #6a5103d6
 @patch
 def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
     """Clip, step.
 
-    Raises FloatingPointError, before the weights are touched, if a gradient is not finite."""
-    grads = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
-    norm = torch.nn.utils.get_total_norm(grads.values())
-    if not norm.isfinite():
-        raise FloatingPointError(f'the gradient of {first_not_finite(grads)} is not finite')
+    Raises FloatingPointError, before the weights are touched, if the loss or a gradient is not
+    finite."""
+    norm, length = self.finite_norm()
+    if n_processes() > 1:  # each has found its own part finite, or has said so
+        add_up_gradients(self.agent.parameters())
+        norm, length = self.finite_norm()
     torch.nn.utils.clip_grads_with_norm_(self.agent.parameters(), self.config.max_grad_norm, norm)
     self.optimizer.step()
-    return norm.item()
+    return length
 
 # %% ../nbs/06_loss.ipynb #c9600527
 def check_agreement(
@@ -358,7 +402,7 @@ def check_agreement(
     "Raise ValueError if the two do not agree; where they are rounded to 16 bits, warn."
     weights = next(trainer.agent.model.parameters())
     is_rounded = trainer.config.bf16 or weights.dtype in (torch.bfloat16, torch.float16)
-    if approx_kl <= (1e-2 if is_rounded else 1e-5):
+    if not approx_kl > (1e-2 if is_rounded else 1e-5):  # NaN: `step` will name what is not finite
         return
     if is_rounded:
         warnings.warn('in 16 bits, sampling and scoring differ by more than rounding usually '
@@ -374,13 +418,21 @@ def check_agreement(
         'does this model not suit the way it is scored?')
 
 # %% ../nbs/06_loss.ipynb #fb4350ab
+def token_share(
+    part: torch.Tensor,  # (b, R) response mask of a microbatch
+    whole: torch.Tensor,  # (B, R) of its minibatch, or of this process's part of it
+) -> torch.Tensor:  # a scalar from 0 to 1
+    "How many of the minibatch's tokens a microbatch has."
+    return part.sum()/over_processes(whole.sum()).clamp(min=1)
+
+# %% ../nbs/06_loss.ipynb #7a0c0308
 @patch
 def share(self: RLHFTrainer,
-    part: torch.Tensor,  # (b, R) response mask of a microbatch
-    whole: torch.Tensor,  # (B, R) of its minibatch
-) -> float:  # from 0 to 1
-    "How much a microbatch counts: as many tokens as it has of the minibatch's."
-    return (part.sum()/whole.sum().clamp(min=1)).item()
+    part: torch.Tensor,  # as of `token_share`
+    whole: torch.Tensor,
+) -> torch.Tensor:  # a scalar from 0 to 1
+    "How much the loss of a microbatch counts: as many tokens as it has of the minibatch's."
+    return token_share(part, whole)
 
 # %% ../nbs/06_loss.ipynb #ab78ecc9
 @patch
@@ -389,22 +441,33 @@ def learn(self: RLHFTrainer,
     advantages: torch.Tensor,  # (B, R) whitened
     returns: torch.Tensor,  # (B, R)
     is_first: bool = False,  # nothing has been learnt yet from its responses: `check_agreement`
-) -> dict:  # scalars to watch
+) -> dict:  # scalars to watch, as tensors or numbers
     """One optimizer step.
 
     Microbatches count by their share of the tokens, so that their number changes nothing."""
     mask, totals = rollout.response_mask, {}
-    all_rows = torch.arange(len(mask), device=mask.device)
+    size = math.ceil(len(mask)/self.config.microbatches)
     self.optimizer.zero_grad()
-    for rows in all_rows.chunk(self.config.microbatches):
-        share = self.share(mask[rows], mask)
+    self.losses = []
+    for start in range(0, len(mask), size):
+        rows = slice(start, start + size)
+        of_tokens, of_loss = token_share(mask[rows], mask), self.share(mask[rows], mask)
         loss, stats = self.compute_loss(rollout[rows], advantages[rows], returns[rows])
-        self.backward(share*loss)
+        self.backward(of_loss*loss)
         for name, x in stats.items():
+            share = of_loss if name.startswith('loss/') else of_tokens
             totals[name] = totals.get(name, 0.0) + share*x
     if is_first:
-        check_agreement(self, rollout, totals['ppo/approx_kl'])
+        check_agreement(self, rollout, float(over_processes(totals['ppo/approx_kl'])))
     return totals | {'ppo/grad_norm': self.step()}
+
+# %% ../nbs/06_loss.ipynb #7a0c0303
+@patch
+def minibatch_rows(self: RLHFTrainer,
+    n_rows: int,  # of the batch, or of this process's part of it
+) -> tuple[torch.Tensor, ...]:  # the rows of each minibatch
+    "Every row once, in a new order."
+    return torch.randperm(n_rows).chunk(self.config.minibatches)
 
 # %% ../nbs/06_loss.ipynb #63c28a6e
 @patch
@@ -412,16 +475,16 @@ def learn_epochs(self: RLHFTrainer,
     rollout: Rollout,  # the whole batch
     advantages: torch.Tensor,  # (B, R) whitened
     returns: torch.Tensor,  # (B, R)
-) -> list[dict]:  # scalars to watch, of each step
+) -> list[dict]:  # scalars to watch, of each step; `mean_stats` reads them
     "Every row once in an epoch. Raises FloatingPointError that names the step."
-    c, mask, history = self.config, rollout.response_mask, []
+    c, history, mask = self.config, [], rollout.mask.cpu()  # where rows are packed
     is_first = rollout is not self.last_rollout
     for epoch in range(c.epochs):
-        shuffled = torch.randperm(len(mask), device=mask.device)
-        for mb_rows in shuffled.chunk(c.minibatches):
+        for mb_rows in self.minibatch_rows(len(mask)):
+            rows = to_device(mb_rows, rollout.tokens.device)
+            part = replace(rollout[rows], mask=mask[mb_rows])
             try:
-                stats = self.learn(
-                    rollout[mb_rows], advantages[mb_rows], returns[mb_rows], is_first)
+                stats = self.learn(part, advantages[rows], returns[rows], is_first)
             except FloatingPointError as error:
                 place = f'step {len(history) + 1} of {c.epochs*c.minibatches}'
                 raise FloatingPointError(f'{place}: {error}') from None
@@ -431,13 +494,17 @@ def learn_epochs(self: RLHFTrainer,
 
 # %% ../nbs/06_loss.ipynb #ec67ec6f
 def mean_stats(
-    history: list[dict],  # the scalars of each step
-) -> dict:
+    history: list[dict],  # the scalars of each step; of several processes, each its share of them
+) -> dict:  # plain numbers
     "The mean of each scalar over all steps."
-    means = {}
+    means, history = {}, as_numbers(history)
     for name in history[0]:
         means[name] = sum(stats[name] for stats in history)/len(history)
-    return means
+    if n_processes() == 1:
+        return means
+    shares = [name for name in means if name != 'ppo/grad_norm']  # of the sum of all gradients
+    own = torch.tensor([means[name] for name in shares], dtype=torch.float64)
+    return means | dict(zip(shares, over_processes(own).tolist()))
 
 # %% ../nbs/06_loss.ipynb #f1d318e5
 @patch
@@ -447,8 +514,9 @@ def check_batch(self: RLHFTrainer,
 ):
     "Raise ValueError if the batch is not what the settings say; warn if the rate has run out."
     c, mask = self.config, rollout.response_mask
-    if len(mask) != c.batch_size:
-        raise ValueError(f'a batch of {len(mask)} responses, but batch_size is {c.batch_size}: '
+    n_responses = len(mask)*n_processes()
+    if n_responses != c.batch_size:
+        raise ValueError(f'a batch of {n_responses} responses, but batch_size is {c.batch_size}: '
                          'give both the same number')
     if rewards.shape != mask.shape:
         raise ValueError(f'rewards must be of shape {tuple(mask.shape)}, one for each token, as '

@@ -43,6 +43,7 @@ from rlhf_nbdev.tools.preferences import (  # noqa: F401 (all of them are offere
     rows_of_preferences,
     write_preferences,
 )
+from .tools.processes import add_up_gradients, ask_in_parts
 from .tools.ratings import preference_shares, require_ratings
 from .tools.reading import read_states, reading_way, state_width
 from .tools.tokens import encode, eos_of, prefix_ids
@@ -189,7 +190,7 @@ def score_pairs(
     device = reward_model.head.weight.device
     tokens = torch.cat([pairs['chosen'], pairs['rejected']]).to(device)  # (2B, T)
     mask = torch.cat([pairs['chosen_mask'], pairs['rejected_mask']]).to(device)
-    return reward_model(tokens, mask).chunk(2)
+    return ask_in_parts(reward_model, tokens, mask).chunk(2)
 
 # %% ../nbs/04_reward.ipynb #c34827d8
 def pair_batch_loss(
@@ -262,7 +263,7 @@ def rated_batch_loss(
     device = reward_model.head.weight.device
     tokens = batch['tokens'].to(device)  # (K, T)
     mask = batch['mask'].to(device)  # (K, T)
-    scores = reward_model(tokens, mask)  # (K,)
+    scores = ask_in_parts(reward_model, tokens, mask)  # (K,)
     shares = preference_shares(batch['ratings'].to(device))  # (K, K)
     gaps = scores[:, None] - scores  # (K, K)
     majority = shares - 0.5  # above 0 where the row's text is preferred
@@ -285,6 +286,7 @@ def reward_step(
         raise FloatingPointError(f'reward model, step {step}: the loss is {loss.item()}')
     optimizer.zero_grad()
     loss.backward()
+    add_up_gradients(reward_model.parameters())
     torch.nn.utils.clip_grad_norm_(reward_model.parameters(), 1.0)
     optimizer.step()
     return loss.item(), accuracy.item()

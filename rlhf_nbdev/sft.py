@@ -29,6 +29,12 @@ from .agent import position_ids
 from .dataset import packaged_rows, pad_left, prompt_ids, whole_prompt_ids
 from .tools.files import is_text
 from .tools.models import autocast
+from rlhf_nbdev.tools.processes import (
+    add_up_gradients,
+    over_processes,
+    own_rows,
+    own_share,
+)
 from rlhf_nbdev.tools.rows import (
     answer_to,
     columns_of,
@@ -180,10 +186,11 @@ def held_out_loss(
     lengths = [len(ids) for ids, _ in demonstrations.rows]
     by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])  # hardly any padding
     total = count = 0
-    for batch in DataLoader(demonstrations, 64, sampler=by_length):
+    for batch in DataLoader(demonstrations, 64, sampler=by_length[own_rows(len(by_length))]):
         n = batch['response_mask'].sum().item()
         total += sft_batch_loss(model, batch).item()*n
         count += n
+    total, count = over_processes(torch.tensor([total, count], dtype=torch.float64)).tolist()
     return total/count
 
 # %% ../nbs/03_sft.ipynb #01efd00a
@@ -213,14 +220,16 @@ def sft_step(
 ) -> float:  # the loss before the step
     "Learn one batch. Raises FloatingPointError, before a weight changes, if the loss diverges."
     optimizer.param_groups[0]['lr'] = learning_rate
-    loss = sft_batch_loss(model, batch)
+    part, share = own_share(batch, batch['response_mask'])
+    loss = share*sft_batch_loss(model, part)
     if not loss.isfinite():
         raise FloatingPointError(f'fine-tuning, step {step}: the loss is {loss.item()}')
     optimizer.zero_grad()
     loss.backward()
+    add_up_gradients(model.parameters())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return loss.item()
+    return over_processes(loss.detach()).item()
 
 # %% ../nbs/03_sft.ipynb #d8b06d32
 def sft_check(

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,7 +56,9 @@ def test_a_whole_update_needs_no_float64_on_the_device():
         advantages = whiten(advantages, rollout.response_mask)
         trainer = RLHFTrainer(
             agent, ref_model, RLHFConfig(batch_size=6, prompt_length=4, response_length=6))
-        trainer.compute_loss(rollout, advantages, returns)
+        loss, _ = trainer.compute_loss(rollout, advantages, returns)
+        fetched = replace(rollout, mask=rollout.mask.cpu())  # as `learn_epochs` does it
+        assert trainer.compute_loss(fetched, advantages, returns)[0].item() == loss.item()
         for p in agent.parameters():
             p.grad = torch.ones_like(p)
         assert trainer.step() > 1

@@ -6,18 +6,20 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/command.html.md"""
 
 # %% auto #0
 __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_configs', 'spare_memory', 'keep_step_one',
-           'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward', 'begin_run', 'RunLog',
-           'collapse_reason', 'end_reason', 'record_updates', 'keep_evidence', 'explain_failure', 'run_ppo',
-           'load_reward', 'load_step_three', 'check_inputs', 'announce_early_end', 'save_policy', 'finish_ppo',
-           'settings_of_checkpoint', 'settings_of_config', 'find_settings', 'check_progress', 'ask_for_updates',
-           'evaluate_run', 'complete_run', 'write_settings', 'take_up', 'updates_asked', 'train', 'parse_options',
-           'show_where', 'train_command']
+           'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward', 'keep_what_is_read',
+           'begin_run', 'RunLog', 'collapse_reason', 'end_reason', 'record_updates', 'keep_evidence', 'explain_failure',
+           'run_ppo', 'load_reward', 'load_step_three', 'check_inputs', 'announce_early_end', 'save_policy',
+           'finish_ppo', 'settings_of_checkpoint', 'settings_of_config', 'find_settings', 'check_progress',
+           'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings', 'take_up', 'updates_asked',
+           'saying_what_stands', 'begin_and_complete', 'train', 'parse_options', 'show_where', 'say_and_end',
+           'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
 import json
 import sys
 import time
 import webbrowser
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +36,7 @@ from ..agent import Agent
 from ..beyond import MethodConfig, draw_pairs, make_trainer, method_batches
 from ..dialog import merge_lora, scale_words, shared_copy
 from ..evaluate import evaluate
-from ..ppo import RLHFConfig, RLHFTrainer
+from ..ppo import RLHFConfig, RLHFTrainer, check_shares
 from ..reward import PreferenceDataset, RewardModel
 from rlhf_nbdev.run.checkpoint import (
     Stopping,
@@ -83,6 +85,17 @@ from rlhf_nbdev.tools.files import (
 )
 from ..tools.machine import keep_every_letter, saying_what_takes_less
 from ..tools.models import eos_ids, load_model, pad_id
+from rlhf_nbdev.tools.processes import (
+    ProcessLost,
+    is_first_to_end,
+    is_main,
+    leave_to_main,
+    only_main_speaks,
+    process_number,
+    same_everywhere,
+    start_processes,
+    wait_for_all,
+)
 from rlhf_nbdev.train import (
     NotFinite,
     draw_curves,
@@ -187,8 +200,9 @@ def keep_step_one(
     learn = fine_tune_dialogs if run.chat else fine_tune
     model, stage, figures = learn(run, config, base_model, tokenizer)
     print(f'step one: {stage}')
-    model.save_pretrained(folder/'sft')
-    tokenizer.save_pretrained(folder/'sft')
+    if is_main():
+        model.save_pretrained(folder/'sft')
+        tokenizer.save_pretrained(folder/'sft')
     return model, figures
 
 # %% ../../nbs/run/command.ipynb #726e1cb5
@@ -269,6 +283,23 @@ def find_or_fit_reward(
     print(f'step two: {stage}')
     return reward, figures
 
+# %% ../../nbs/run/command.ipynb #7a0c0201
+def keep_what_is_read(
+    folder: Path,  # of the run; the fine-tuned model is there
+    tokenizer,
+    reward: RewardModel | FunctionReward | AnswerReward,
+    pairs: dict | None,  # of `pairs_to_learn`
+):
+    "Write what every later checkpoint counts on, and return when it is on the disk."
+    if pairs is not None:
+        save_file(pairs, folder/'pairs.safetensors')
+        sync(folder/'pairs.safetensors')
+    if isinstance(reward, RewardModel):
+        tokenizer.save_pretrained(folder/'reward_model')
+    reward.save_pretrained(folder/'reward_model')
+    sync(folder/'sft')
+    sync(folder/'reward_model')
+
 # %% ../../nbs/run/command.ipynb #229fafb2
 def begin_run(
     folder: Path,
@@ -287,20 +318,15 @@ def begin_run(
             add_seeded_lora(model, config.seed)
         trainer = begin_step_three(model, reward, prompts, config)
         pairs = pairs_to_learn(config, inputs, trainer, reward)
-    if pairs is not None:
-        save_file(pairs, folder/'pairs.safetensors')
-        sync(folder/'pairs.safetensors')  # every checkpoint counts on it
     if isinstance(reward, FunctionReward):
         reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
-    elif isinstance(reward, RewardModel):
-        tokenizer.save_pretrained(folder/'reward_model')
-    reward.save_pretrained(folder/'reward_model')
-    sync(folder/'sft')  # every later checkpoint counts on both
-    sync(folder/'reward_model')
+    if is_main():
+        keep_what_is_read(folder, tokenizer, reward, pairs)
     save_checkpoint(folder/'checkpoint.safetensors', trainer, 0,
                     run=asdict(run),
                     figures={'sft': sft_figures, 'reward': reward_figures},
                     made_from=digest_inputs(prompts, reward, pairs))
+    wait_for_all()  # all of them read it
 
 # %% ../../nbs/run/command.ipynb #83a34d4e
 class RunLog:
@@ -319,12 +345,16 @@ class RunLog:
 
     def rewrite(self):
         "Leave out what came after the checkpoint: it will be made again."
+        if not is_main():
+            return
         text = ''.join(json.dumps(row) + '\n' for row in self.rows)
         write_whole(self.path, lambda new_file: new_file.write_bytes(text.encode()))
 
     def add(self, row: dict):  # of `ppo_updates`, whose seconds count from when it was begun
         row['seconds'] += self.seconds_before
         self.rows.append(row)
+        if not is_main():
+            return
         append_json_line(self.path, row)  # and returns when it is on the disk
         if self.logger:
             self.logger.log(row)
@@ -374,9 +404,11 @@ def record_updates(
             bar.update()
             bar.set_postfix(score=f"{row['score']:+.2f}", kl=f"{row['kl']:.1f}")
             due = len(rows) % save_every == 0 or len(rows) == config.updates
-            if due or end_reason(rows, config.max_kl, stop):
+            stop.agree()
+            ends_here = end_reason(rows, config.max_kl, stop)
+            if due or ends_here:
                 log.save(trainer)
-            if end_reason(rows, config.max_kl, stop):
+            if ends_here:
                 break
 
 # %% ../../nbs/run/command.ipynb #d766e8d9
@@ -386,7 +418,8 @@ def keep_evidence(
     failure: NotFinite,
 ) -> Path:  # where it is
     "Keep a failed update's batch, and the policy as it was before the step that failed."
-    evidence = folder/f'failed-update-{failure.update}'
+    behind = '' if is_main() else f'-process-{process_number()}'
+    evidence = folder/f'failed-update-{failure.update}{behind}'
     merge_lora(trainer.agent.model)  # if there is any
     trainer.agent.save_pretrained(evidence)
     batch = {name: tensor.contiguous() for name, tensor in failure.batch.items()}
@@ -423,7 +456,7 @@ def run_ppo(
     log = RunLog(folder, state)
     try:
         log.rewrite()
-        log.logger = new_logger(log.rows)
+        log.logger = new_logger(log.rows) if is_main() else None
         with Stopping() as stop:
             updates = ppo_updates(trainer, prompts, reward_model, len(log.rows))
             record_updates(trainer, updates, log, stop, save_every)
@@ -436,7 +469,7 @@ def run_ppo(
     finally:
         if log.logger:
             log.logger.close()
-    if log.rows:
+    if log.rows and is_main():
         draw_curves(log.rows).savefig(folder/'curves.png', dpi=120)
     return log.rows, end_reason(log.rows, trainer.config.max_kl, stop)
 
@@ -537,6 +570,7 @@ def finish_ppo(
         rows, reason = run_ppo(
             trainer, batches, reward_model, folder, state, run.save_every, new_logger)
     announce_early_end(folder, reason, len(rows), config.updates)
+    leave_to_main()
 
     save_policy(folder, trainer, tokenizer, settings)
     figures = state['figures'] | {
@@ -657,7 +691,7 @@ def complete_run(
     started: float,  # on the clock of `time.perf_counter`
 ):
     "From wherever the run is to its end: what is left of the three steps, evaluation, report."
-    if not (folder/'checkpoint.safetensors').is_file():
+    if not same_everywhere((folder/'checkpoint.safetensors').is_file()):
         begin_run(folder, run, config, inputs)
     trainer, reward_model, rows, figures = finish_ppo(
         folder, run, config, inputs.data['train'], inputs.tokenizer)
@@ -692,14 +726,17 @@ def take_up(
     with lock_run(folder):  # before its state is read
         run, config = find_settings(folder)
         check_progress(folder, config, asked)
+        wait_for_all()  # until everyone has read it
         longer = replace(config, updates=asked or config.updates)
+        check_shares(longer)
         with spare_memory('the run', run, longer):
             inputs = load_inputs(run, longer, checkpoint.is_file())
-            if longer != config:
+            if longer != config and is_main():
                 if checkpoint.is_file():
                     ask_for_updates(checkpoint, asked)
                 else:
                     write_settings(folder, run, longer)
+            wait_for_all()
             complete_run(folder, run, longer, inputs, started)
 
 # %% ../../nbs/run/command.ipynb #0ac06a05
@@ -714,6 +751,37 @@ def updates_asked(
                          'its settings')
     return config.updates if config else 0
 
+# %% ../../nbs/run/command.ipynb #7a0c0203
+@contextmanager
+def saying_what_stands(
+    folder: Path,  # of the run
+):
+    "Within, a ProcessLost also says which checkpoint is left, and how to go on."
+    try:
+        yield
+    except ProcessLost as error:
+        checkpoint, stands = folder/'checkpoint.safetensors', 'there is no checkpoint yet'
+        if checkpoint.is_file():
+            stands = f"the last checkpoint is of update {read_checkpoint(checkpoint)[1]['update']}"
+        raise ProcessLost(f'{error}; {stands}; to go on: rlhf-train --resume {folder}') from error
+
+# %% ../../nbs/run/command.ipynb #7a0c0205
+def begin_and_complete(
+    run: RunConfig,
+    config: MethodConfig,
+    started: float,  # on the clock of `time.perf_counter`
+) -> Path:  # the run's folder
+    "A new run, from its inputs to its report."
+    check_shares(config)
+    with spare_memory('the run', run, config):
+        inputs = load_inputs(run, config, begun=False)
+        folder = same_everywhere(new_run_dir(run.out) if is_main() else None)
+        with lock_run(folder), saying_what_stands(folder):
+            if is_main():
+                write_settings(folder, run, config)
+            complete_run(folder, run, config, inputs, started)
+    return folder
+
 # %% ../../nbs/run/command.ipynb #b189b3e1
 def train(
     run: RunConfig | None = None,  # None: the default one
@@ -726,17 +794,15 @@ def train(
     run = run or RunConfig()
     if type(config) is RLHFConfig:
         config = MethodConfig(**asdict(config))  # of PPO
-    if run.resume:
-        take_up(Path(run.resume), updates_asked(run, config), started)
-        return Path(run.resume)
-    config = config or MethodConfig(**CHAT_PPO if run.chat else {})
-    with spare_memory('the run', run, config):
-        inputs = load_inputs(run, config, begun=False)
-        folder = new_run_dir(run.out)
-        with lock_run(folder):
-            write_settings(folder, run, config)
-            complete_run(folder, run, config, inputs, started)
-    return folder
+    start_processes(run.device)
+    with only_main_speaks():
+        if run.resume:
+            folder = Path(run.resume)
+            with saying_what_stands(folder):
+                take_up(folder, updates_asked(run, config), started)
+            return folder
+        config = config or MethodConfig(**CHAT_PPO if run.chat else {})
+        return begin_and_complete(run, config, started)
 
 # %% ../../nbs/run/command.ipynb #7ff742de
 def parse_options() -> tuple[RunConfig, MethodConfig | None]:  # None: as the run had it before
@@ -771,6 +837,13 @@ def show_where(
     except (EOFError, KeyboardInterrupt):
         print()
 
+# %% ../../nbs/run/command.ipynb #7a0c0206
+def say_and_end(
+    message: str,
+):
+    "End with status 1. Of several processes that end, the first one says why."
+    sys.exit(message if is_first_to_end() else 1)
+
 # %% ../../nbs/run/command.ipynb #126999ce
 def train_command():
     "The command `rlhf-train`. What cannot work is said in a line, without a traceback."
@@ -778,12 +851,13 @@ def train_command():
     keep_every_letter()
     logging.disable_progress_bar()  # of loading and saving, which take a second
     try:
-        run, config = parse_options()
+        with only_main_speaks():
+            run, config = parse_options()
         with spare_memory('the run', run, config or MethodConfig()):
             show_where(train(run, config))
     except (ValueError, OSError, ImportError, FloatingPointError, SafetensorError,
-            MemoryError) as error:
-        sys.exit(f'rlhf-train: {error}')
+            MemoryError, ProcessLost) as error:
+        say_and_end(f'rlhf-train: {error}')
     except KeyboardInterrupt:
-        sys.exit('rlhf-train: stopped; if the folder of the run was made by then, '
+        say_and_end('rlhf-train: stopped; if the folder of the run was made by then, '
                  '`rlhf-train --resume` and its name take it up')

@@ -61,6 +61,7 @@ from rlhf_nbdev.run.stages import (
 from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
 from ..tools.models import context_length, load_model
+from ..tools.processes import from_all, n_processes, own_part
 from ..tools.rows import left_out_in_words
 from ..tools.tokens import row_texts
 from ..train import prompt_batches, sample_responses
@@ -108,7 +109,7 @@ def step_memory(
     copies: int = 6,  # of the weights: three models, the gradient and Adam's two averages
 ) -> tuple[int, int]:  # bytes: of all weights; of logits and their gradients
     "What an optimizer step takes at the least."
-    rows = config.batch_size/(config.minibatches*config.microbatches)
+    rows = config.batch_size/(n_processes()*config.minibatches*config.microbatches)
     V = model.get_input_embeddings().num_embeddings
     return copies*weight_bytes(model), int(2*4*rows*config.response_length*V)
 
@@ -263,9 +264,10 @@ def scale_function(
     config: RLHFConfig,
 ):
     "As `scale_rewards`, but scores that are all alike are only taken less their mean."
-    batches = islice(prompt_batches(prompts, config), 8)
+    batches = map(own_part, islice(prompt_batches(prompts, config), 8))
     rollouts = sample_responses(reference, batches, config)
-    scores = torch.cat([reward(rollout.tokens, rollout.mask) for rollout in rollouts])
+    scores = [reward(rollout.tokens, rollout.mask) for rollout in rollouts]
+    scores = from_all(torch.cat(scores))
     if scores.std(correction=0) > 0:
         normalize(reward, scores.cpu())
         print(f'{reward.path}: on {len(scores)} first responses the mean is {reward.mean:.3g}, the '

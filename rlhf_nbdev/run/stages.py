@@ -59,6 +59,7 @@ from rlhf_nbdev.tools.models import (
     load_tokenizer,
     pad_id,
 )
+from ..tools.processes import is_main, n_processes, same_everywhere, wait_for_all
 from ..tools.ratings import ratings_path, read_ratings
 from ..tools.rows import left_out_in_words
 from ..tools.tokens import tokenizer_settings
@@ -317,8 +318,8 @@ def digest_model(model, tokenizer) -> str:
 # %% ../../nbs/run/stages.ipynb #b800ed68
 STAGE_MODULES = [
     'agent', 'dataset', 'reward', 'run/stages', 'sft',
-    'tools/comparisons', 'tools/machine', 'tools/models', 'tools/packing', 'tools/ratings',
-    'tools/reading', 'tools/rows', 'tools/tokens',
+    'tools/comparisons', 'tools/machine', 'tools/models', 'tools/packing', 'tools/processes',
+    'tools/ratings', 'tools/reading', 'tools/rows', 'tools/tokens',
 ]
 
 # %% ../../nbs/run/stages.ipynb #877e2246
@@ -345,6 +346,8 @@ def do_stage(
         figures = make(unfinished)
         figures = figures | {'seconds': round(time.perf_counter() - started, 1)}
         (unfinished/'figures.json').write_text(json.dumps(figures), encoding='utf-8')
+        if not is_main():
+            return
         try:
             unfinished.rename(folder)
         except OSError:  # another run has finished the same step meanwhile
@@ -380,10 +383,12 @@ def keep_stage(
 ) -> tuple[Path, dict]:  # the step's folder; its figures, with the seconds it took when it was made
     "Do a step, or find it done. Raises OSError if it cannot be kept, ValueError if it is damaged."
     root = stages_root(root)
-    folder = stage_folder(name, inputs, make, root)
-    if not folder.exists():
+    together = [n_processes()] if n_processes() > 1 else []
+    folder = stage_folder(name, inputs + together, make, root)
+    if not same_everywhere(folder.exists()):
         require_place_for_stages(root)
         do_stage(folder, make)
+        wait_for_all()  # until the main process has kept it
     try:
         figures = json.loads((folder/'figures.json').read_text(encoding='utf-8'))
     except ValueError:

@@ -87,6 +87,7 @@ def padded_states(
     mask: torch.Tensor,  # (B, T)
 ) -> torch.Tensor:  # (B, T, D): 0 on padding
     "What the trunk says of each row, padding and all."
+    mask = mask.to(tokens.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     states = ask(trunk, input_ids=tokens, attention_mask=mask, position_ids=positions,
                  use_cache=False).last_hidden_state
