@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'check_lengths', 'compiled_steps', 'RLHFTrainer', 'first_not_finite',
-           'check_agreement', 'mean_stats', 'compute_advantage_and_return']
+           'RLHFConfig', 'check_models', 'check_lengths', 'RLHFTrainer', 'first_not_finite', 'check_agreement',
+           'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
 import math
@@ -24,8 +24,8 @@ from .advantage import compute_advantage_and_return, kl_k3, masked_mean, whiten
 from .agent import Agent, Rollout
 from .sft import linear_decay
 from .tools.models import autocast, context_length, trunk_of
-from .tools.packing import StaticSteps
 from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
+from .tools.sampling import faster_sampler
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -204,8 +204,8 @@ class RLHFConfig(LearningSettings):
         'and two do: faster, log-probabilities rounded '
         '(this course; tools/speed measures both).')
     compile: bool = option(
-        False, 'Compile the step that samples one token, with CUDA graphs on a GPU; it takes its '
-        'time first, and was only ever run on a CPU (this course; tools/speed).')
+        False, 'Compile the forward pass that samples a token: slow at first, for long runs. A '
+        'CUDA GPU records the step with or without it (this course; tools/sampling).')
     seed: Annotated[int, 'from 0 to 2**32 - 1'] = option(
         0, 'Of everything random; `RLHFTrainer` sets it when it is made (this course).')
 
@@ -257,21 +257,6 @@ def check_lengths(
     for each in (model, ref_model):
         reading_way(trunk_of(each), P + R)
 
-# %% ../nbs/06_loss.ipynb #ba69a97d
-def compiled_steps(
-    model,  # the agent's
-    config: RLHFConfig,  # prompt and response length
-) -> StaticSteps:  # to be asked in place of the model
-    "The compiled step of sampling. Raises ValueError if it does not suit the model."
-    steps = min(config.response_length, 64)
-    before = config.prompt_length + config.response_length - steps
-    try:
-        check_sampling(model, before, steps, StaticSteps(model, steps, compiled=False))
-    except ValueError:
-        raise ValueError(f'{type(model).__name__} cannot be sampled with the compiled step: '
-                         'leave compile out') from None
-    return StaticSteps(model, config.response_length)
-
 # %% ../nbs/06_loss.ipynb #7d1b80ec
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
@@ -293,9 +278,10 @@ class RLHFTrainer:
             eps=config.adam_epsilon, weight_decay=0.0, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: linear_decay(update, config.updates))
-        self.sampling_model = agent.model
-        if config.compile:
-            self.sampling_model = compiled_steps(agent.model, config)
+        self.sampler = agent  # whose `generate` is asked; another engine may stand in for it
+        if config.compile or agent.model.device.type == 'cuda':
+            self.sampler = faster_sampler(
+                agent, config.prompt_length, config.response_length, config.compile)
 
     def autocast(self):  # around forward passes only: it remembers rounded weights until it is left
         return autocast(self.agent.model.device) if self.config.bf16 else nullcontext()

@@ -69,9 +69,8 @@ def sample_and_score(
     batch = {name: batch[name].to(agent.model.device, torch.long) for name in columns}
     kept.update(batch)
     with trainer.autocast():
-        rollout = agent.generate(
-            **batch, response_length=config.response_length,
-            temperature=config.temperature, model=trainer.sampling_model)
+        rollout = trainer.sampler.generate(
+            **batch, response_length=config.response_length, temperature=config.temperature)
         kept.update(vars(rollout))
         scored = agent.compute_rewards(
             rollout, reward_model, trainer.ref_model, config.missing_eos_penalty)
