@@ -1,4 +1,4 @@
-"Sampling as one step: the tokens of the plain loop, whatever the model; what is recorded stays true."
+"Sampling as one step: the tokens of the plain loop, whatever the model, and also when replayed."
 import copy
 import shutil
 import warnings
@@ -351,6 +351,26 @@ def test_a_step_waits_for_nothing_and_sends_nothing():
             sampler.step()
     assert not waits.counts
     assert places == {name: x.data_ptr() for name, x in vars(sampler.tensors).items()}
+
+
+@pytest.mark.parametrize('response_length', [2, 12])
+def test_warming_up_for_a_recording_leaves_nothing_behind(response_length, monkeypatch):
+    "On a GPU that is not there: its streams do nothing, its recordings are tapes."
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    for name, pretended in (
+        ('Stream', Stream), ('current_stream', Stream), ('set_stream', id),
+        ('stream', nullcontext), ('CUDAGraph', Tape), ('graph', lambda graph, stream: graph),
+    ):
+        monkeypatch.setattr(torch.cuda, name, pretended)
+    sampler, batch = RecordedSampler(exact_agent_of(decided_gpt2(eos=2))), tiny_prompts()
+    with torch.no_grad():
+        sampler.prepare(batch[1], response_length, True)
+        sampler.graph = sampler.record(*batch)
+    monkeypatch.setattr(sampler, 'step', None)  # only replayed from here on
+    hold_to_the_loop(sampler, batch, response_length)
 
 
 def test_waits_are_counted():

@@ -194,8 +194,9 @@ def make(self: RecordedSampler,
     self.network, self.rounded = agent.model, []
     if dtype is not None:
         self.network, self.rounded = rounded_copy(agent.model, dtype, self.dtype is not None)
-    self.stepper = copy.copy(self.network)  # the same modules
+    self.stepper = self.network
     if self.compiled:
+        self.stepper = copy.copy(self.network)  # the same modules, another forward
         self.stepper.forward = torch.compile(self.network.forward, dynamic=False)
     n_slots = round_up(attention_mask.shape[1] + response_length, 8)
     self.cache = StaticCache(config=agent.model.config, max_cache_len=n_slots)
@@ -311,16 +312,20 @@ def record(self: RecordedSampler,
     attention_mask: torch.Tensor,  # (B, P)
 ) -> torch.cuda.CUDAGraph:
     "The step, to be replayed. On CUDA only."
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
+    main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    side.wait_stream(main)
     with torch.cuda.stream(side):
         for _ in range(3):
             self.begin(input_ids, attention_mask)
             self.step()
-    torch.cuda.current_stream().wait_stream(side)
+    main.wait_stream(side)
+    self.begin(input_ids, attention_mask)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
-        self.step()
+    try:
+        with torch.cuda.graph(graph, stream=side):
+            self.step()
+    finally:
+        torch.cuda.set_stream(main)  # a recording that fails would leave its own
     return graph
 
 # %% ../../nbs/tools/sampling.ipynb #b86d7a00
