@@ -187,12 +187,22 @@ def test_the_host_looks_every_eight_tokens_whether_all_have_ended():
 
 
 def test_what_is_returned_is_not_written_over_by_the_next_call():
-    sampler = RecordedSampler(agent_of(decided_gpt2()))
-    first = sampler.generate(*tiny_prompts(), 8)
+    sampler, batch = RecordedSampler(agent_of(decided_gpt2(), eos=[])), tiny_prompts()
+    first = sampler.generate(*batch, 8)
     kept = copy.deepcopy(vars(first))
-    sampler.generate(*tiny_prompts(), 8)
+    assert not sampler.generate(*batch, 8).tokens.equal(first.tokens)
     for name in ('tokens', 'mask', 'response_mask', 'logprobs', 'values'):
         assert kept[name].equal(getattr(first, name))
+
+
+def test_nothing_is_left_of_a_longer_response(monkeypatch):
+    sampler, batch = RecordedSampler(agent_of(decided_gpt2(), eos=[9])), tiny_prompts()
+    for token, length in ((8, 20), (9, 1)):
+        drawn = torch.full((6, 1), token)
+        monkeypatch.setattr(sampling, 'draw', lambda dist, darts: drawn)
+        rollout = sampler.generate(*batch, 20)
+        assert rollout.response_mask.equal(torch.ones(6, length, dtype=torch.long))
+        assert rollout.responses.equal(drawn.expand(6, length))
 
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.int32])
@@ -262,6 +272,20 @@ def test_the_next_call_uses_the_weights_of_now(way, rounding, device):
     close(found.logprobs[:, 0], plain.logprobs[:, 0], within)
     close(found.values[:, 0], plain.values[:, 0], within)
     assert (found.values[:, 0] - before.values[:, 0]).abs().max() > 2*within
+
+
+@pytest.mark.parametrize('way', [replace, another_head])
+def test_a_recording_is_made_anew_for_weights_in_another_place(way):
+    sampler, batch = RecordedSampler(exact_agent_of(decided_gpt2(), eos=[])), tiny_prompts()
+    tape(sampler, batch, 8)
+    hold_to_the_loop(sampler, batch, 8)
+    assert sampler.graph
+    change(sampler.agent)
+    hold_to_the_loop(sampler, batch, 8)
+    assert sampler.graph  # the same places
+    way(sampler.agent)
+    hold_to_the_loop(sampler, batch, 8)
+    assert not sampler.graph
 
 
 def test_weights_that_are_not_numbers_are_named_as_by_the_loop():
