@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.tools.models import autocast, load_model
-from rlhf_nbdev.tools.packing import StaticSteps
+from rlhf_nbdev.tools.sampling import RecordedSampler
 from rlhf_nbdev.tools.speed import bandwidth, forward_flops, matmul_peak, time_fastest
 
 P, R = 8, 24
@@ -22,7 +22,7 @@ SIZES = {  # of each device: model, batch size
     'cuda': [('embedded', 64), ('embedded', 1024), ('gpt2', 64), ('gpt2', 256), ('gpt2', 1024)],
 }
 FORMATS = {'float32': 'float32', 'bf16': 'bfloat16'}  # name: torch's name
-COMPILED = 'fixed cache, compiled'
+COMPILED = 'RecordedSampler, compiled'
 
 
 def make_model(name, device):
@@ -66,23 +66,25 @@ def sample_theirs(model, batch, bf16, device):
                        min_new_tokens=R, max_new_tokens=R)
 
 
-def sample_ours(agent, batch, bf16, device, steps=None):  # steps: a `StaticSteps`
+def sample_ours(batch, bf16, device, sampler):  # an `Agent`, or a `RecordedSampler`
     with rounded(bf16, device):
-        agent.generate(**batch, response_length=R, temperature=TEMPERATURE, model=steps)
+        sampler.generate(**batch, response_length=R, temperature=TEMPERATURE)
 
 
 def ways_to_sample(model, batch, bf16, device):
     "Each way by name: a function of no arguments."
     agent = Agent(model)
     agent.eos_token_ids = [-1]  # nobody may end
-    ours = partial(sample_ours, agent, batch, bf16, device)
+    ours = partial(sample_ours, batch, bf16, device)
     ways = {
         'transformers generate': partial(sample_theirs, model, batch, bf16, device),
-        'Agent.generate': ours,
-        'fixed cache': partial(ours, StaticSteps(model, R, compiled=False)),
+        'Agent.generate': partial(ours, agent),
+        'RecordedSampler': partial(ours, RecordedSampler(agent)),  # on a CPU nothing is recorded
     }
     if device != 'cpu' or shutil.which('c++'):
-        ways[COMPILED] = partial(ours, StaticSteps(model, R))
+        ways[COMPILED] = partial(ours, RecordedSampler(agent, compiled=True))
+    if bf16:
+        ways['RecordedSampler, all in bf16'] = partial(ours, RecordedSampler(agent, torch.bfloat16))
     return ways
 
 

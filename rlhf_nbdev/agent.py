@@ -190,18 +190,20 @@ def generate(self: Agent,
     response_length: int = 32,  # R, at most; shorter if every row has ended
     temperature: float = 0.7,  # of the distribution sampled from, and scored
     do_sample: bool = True,  # False: always the likeliest token
-    model=None,  # asked in place of `self.model`: a stand-in that is faster, see Packing
+    loop=None,  # stands in for the loop below: a faster one, see Sampling
 ) -> Rollout:
     """Sample a response to each prompt, keeping log-probs and values on the way.
 
     Raises ValueError if P + R exceeds the context, or a prompt is not padded on the left."""
-    context = context_length(self.model)
-    check_request(attention_mask, response_length, temperature, context)
+    check_request(attention_mask, response_length, temperature, context_length(self.model))
+    if loop is not None:
+        sampled = loop(input_ids, attention_mask, response_length, temperature, do_sample)
+        return Rollout(*sampled, temperature)
     tokens, mask, cache = input_ids, attention_mask, None
     alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)  # (B,)
     logprobs, values = [], []
     for _ in range(response_length):
-        out = read_newest(model or self.model, tokens, mask, cache)
+        out = read_newest(self.model, tokens, mask, cache)
         cache = cache_of(out)  # None: a model that keeps nothing reads all again
         token, logprob, value = self.next_token(out, temperature, do_sample)  # (B,) each
         logprobs.append(logprob*alive)

@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'check_lengths', 'check_shares', 'compiled_steps', 'RLHFTrainer',
-           'first_not_finite', 'check_agreement', 'token_share', 'mean_stats', 'compute_advantage_and_return']
+           'RLHFConfig', 'check_models', 'check_lengths', 'check_shares', 'RLHFTrainer', 'first_not_finite',
+           'check_agreement', 'token_share', 'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
 import math
@@ -25,7 +25,6 @@ from .agent import Agent, Rollout
 from .sft import linear_decay
 from .tools.machine import as_numbers, to_device
 from .tools.models import autocast, context_length, trunk_of
-from .tools.packing import StaticSteps
 from rlhf_nbdev.tools.processes import (
     add_up_gradients,
     mean_over_all,
@@ -34,6 +33,7 @@ from rlhf_nbdev.tools.processes import (
     own_seed,
 )
 from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
+from .tools.sampling import faster_sampler
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -213,8 +213,8 @@ class RLHFConfig(LearningSettings):
         'and two do: faster, log-probabilities rounded '
         '(this course; tools/speed measures both).')
     compile: bool = option(
-        False, 'Compile the step that samples one token, with CUDA graphs on a GPU; it takes its '
-        'time first, and was only ever run on a CPU (this course; tools/speed).')
+        False, 'Compile the forward pass that samples a token: slow at first, for long runs. A '
+        'CUDA GPU records the step with or without it (this course; tools/sampling).')
     seed: Annotated[int, 'from 0 to 2**32 - 1'] = option(
         0, 'Of everything random; `RLHFTrainer` sets it when it is made (this course).')
 
@@ -285,21 +285,6 @@ def check_shares(
         raise ValueError(f'batch_size {B} among {n} processes gives each {B//n} responses, which '
                          f'do not divide into groups of {K}: change one of them')
 
-# %% ../nbs/06_loss.ipynb #ba69a97d
-def compiled_steps(
-    model,  # the agent's
-    config: RLHFConfig,  # prompt and response length
-) -> StaticSteps:  # to be asked in place of the model
-    "The compiled step of sampling. Raises ValueError if it does not suit the model."
-    steps = min(config.response_length, 64)
-    before = config.prompt_length + config.response_length - steps
-    try:
-        check_sampling(model, before, steps, StaticSteps(model, steps, compiled=False))
-    except ValueError:
-        raise ValueError(f'{type(model).__name__} cannot be sampled with the compiled step: '
-                         'leave compile out') from None
-    return StaticSteps(model, config.response_length)
-
 # %% ../nbs/06_loss.ipynb #7d1b80ec
 class RLHFTrainer:
     "PPO on an agent: one optimizer, one reference, one controller of the KL penalty."
@@ -323,9 +308,10 @@ class RLHFTrainer:
             eps=config.adam_epsilon, weight_decay=0.0, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: linear_decay(update, config.updates))
-        self.sampling_model = agent.model
-        if config.compile:
-            self.sampling_model = compiled_steps(agent.model, config)
+        self.sampler = agent  # whose `generate` is asked; another engine may stand in for it
+        if config.compile or agent.model.device.type == 'cuda':
+            self.sampler = faster_sampler(
+                agent, config.prompt_length, config.response_length, config.compile)
 
     def autocast(self):  # around forward passes only: it remembers rounded weights until it is left
         return autocast(self.agent.model.device) if self.config.bf16 else nullcontext()

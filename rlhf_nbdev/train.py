@@ -88,9 +88,8 @@ def sample_and_score(
     batch = {name: batch[name].to(agent.model.device, torch.long) for name in columns}
     kept.update(batch)
     with trainer.autocast():
-        rollout = agent.generate(
-            **batch, response_length=config.response_length,
-            temperature=config.temperature, model=trainer.sampling_model)
+        rollout = trainer.sampler.generate(
+            **batch, response_length=config.response_length, temperature=config.temperature)
         rollout = as_wide_as_all(rollout, agent.pad_token_id)
         kept.update(vars(rollout))
         scored = agent.compute_rewards(

@@ -10,8 +10,8 @@ TOP = Path(__file__).resolve().parent.parent
 FLOORS = [  # from the ground up; within a floor, in the order in which one may count on the other
     ['tools.exercises', 'tools.files', 'tools.microscope', 'tools.machine', 'tools.fetch',
      'tools.chat_model', 'tools.rows', 'tools.comparisons', 'tools.preferences', 'tools.models',
-     'tools.tokens', 'tools.packing', 'tools.reading', 'tools.ratings', 'tools.measuring',
-     'tools.speed', 'tools.processes'],
+     'tools.tokens', 'tools.packing', 'tools.reading', 'tools.sampling', 'tools.ratings',
+     'tools.measuring', 'tools.speed', 'tools.processes'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
      'debugging', 'beyond', 'dialog', 'scale'],
     ['run.stages', 'run.judge', 'run.training', 'run.protocol', 'run.checkpoint', 'run.report',

@@ -27,6 +27,7 @@ from rlhf_nbdev.reward import RewardModel, normalize, rated_batch_loss
 from rlhf_nbdev.run import checkpoint, command, pretrain, study
 from rlhf_nbdev.run.stages import RunConfig
 from rlhf_nbdev.tools import files, machine, models, packing, reading, speed
+from rlhf_nbdev.tools.sampling import RecordedSampler
 from rlhf_nbdev.train import rollout_metrics
 
 __all__ = ['small_files']  # a fixture
@@ -177,12 +178,11 @@ def test_the_cache_is_handed_on_by_the_name_that_the_library_uses(kind, name, mo
     agent = Agent(decided_gpt2(eos=2))
     torch.manual_seed(0)
     plain = agent.generate(*tiny_prompts(), 6)
-    renamed = kind(agent.model, name)
-    for module in (reading, packing):
-        monkeypatch.setattr(module, 'cache_name', lambda: name)
-    for stand_in in (renamed, packing.StaticSteps(renamed, 6, compiled=False)):
+    agent.model = renamed = kind(agent.model, name)
+    monkeypatch.setattr(reading, 'cache_name', lambda: name)
+    for sampler in (agent, RecordedSampler(agent)):
         torch.manual_seed(0)
-        rollout = agent.generate(*tiny_prompts(), 6, model=stand_in)
+        rollout = sampler.generate(*tiny_prompts(), 6)
         assert torch.equal(rollout.tokens, plain.tokens)
     assert renamed.asked == 12
 

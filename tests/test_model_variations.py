@@ -17,8 +17,7 @@ from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
-from rlhf_nbdev.tools.packing import StaticSteps
-from rlhf_nbdev.tools.reading import check_sampling, reading_way
+from rlhf_nbdev.tools.reading import reading_way
 from rlhf_nbdev.tools.tokens import decode_responses, encode, prefix_ids
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -141,24 +140,6 @@ def test_gradients_are_those_of_each_row_alone(name):
         assert (a is None) == (b is None)
         if a is not None:
             close(a, b, 1e-3)
-
-
-@pytest.mark.parametrize('name', ['GPT-2', 'Llama', 'Gemma 2', 'Mistral, window of 8', 'BLOOM',
-                                  'LFM2', 'Qwen3-Next', 'OpenAI-GPT', 'MPT', 'Falcon, ALiBi'])
-def test_a_cache_of_fixed_size_samples_the_same_or_is_refused(name):
-    agent = Agent(ARCHITECTURES[name]())
-    static = StaticSteps(agent.model, R, compiled=False)
-    torch.manual_seed(2)
-    plain = agent.generate(*prompts(), R)
-    try:
-        check_sampling(agent.model, P, R, static)
-        torch.manual_seed(2)
-        fixed = agent.generate(*prompts(), R, model=static)
-    except ValueError as error:
-        assert len(str(error).splitlines()) == 1
-        return
-    assert plain.tokens.equal(fixed.tokens)
-    close(plain.logprobs, fixed.logprobs, 1e-4)
 
 
 def checkpointed(model):

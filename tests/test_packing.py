@@ -131,21 +131,12 @@ def test_a_dart_at_the_very_end_hits_the_last_token(monkeypatch):
     assert packing.draw(torch.tensor([[0.5, 0.5]]).log()).item() == 1
 
 
-def hold_static_steps_to_the_loop(compiled):
-    "The same samples with a new cache, with the same one again, and with another shape."
-    agent = Agent(decided_gpt2(eos=2))
-    agent.value_head.weight.data.normal_()
-    ids, mask = tiny_prompts()
-    static = packing.StaticSteps(agent.model, 8, compiled)
-    for seed, rows in enumerate([6, 6, 4]):
-        torch.manual_seed(seed)
-        plain = agent.generate(ids[:rows], mask[:rows], 8, temperature=0.8)
-        torch.manual_seed(seed)
-        fixed = agent.generate(ids[:rows], mask[:rows], 8, temperature=0.8, model=static)
-        assert plain.tokens.equal(fixed.tokens)
-        close(plain.logprobs, fixed.logprobs)
-        close(plain.values, fixed.values)
-
-
-def test_a_cache_of_fixed_size_gives_the_same_samples():
-    hold_static_steps_to_the_loop(compiled=False)
+def test_darts_may_be_given():
+    "Numbers drawn for all steps at once are those that are drawn step by step."
+    torch.manual_seed(0)
+    dist = torch.randn(5, 30).log_softmax(-1)
+    torch.manual_seed(1)
+    darts = torch.rand(3, 5, dtype=torch.float64)
+    torch.manual_seed(1)
+    for step in range(3):
+        assert packing.draw(dist).equal(packing.draw(dist, darts[step, :, None]))

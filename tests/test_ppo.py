@@ -13,7 +13,7 @@ from rlhf_nbdev import ppo
 from rlhf_nbdev.advantage import compute_advantage_and_return, whiten
 from rlhf_nbdev.agent import Agent, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer, explained_variance
-from rlhf_nbdev.tools.packing import StaticSteps
+from rlhf_nbdev.tools.sampling import RecordedSampler
 
 
 def trainer_and_rollout(**settings):
@@ -72,21 +72,23 @@ def test_a_reference_that_shares_a_part_is_refused():
         RLHFTrainer(agent, reference, RLHFConfig())
 
 
-def test_the_model_that_samples_may_be_compiled():
+def test_the_agent_samples_unless_a_faster_loop_is_asked_for():
     agent = Agent(decided_gpt2())
-    assert RLHFTrainer(agent, decided_gpt2(), RLHFConfig()).sampling_model is agent.model
+    assert RLHFTrainer(agent, decided_gpt2(), RLHFConfig()).sampler is agent
     config = RLHFConfig(response_length=7, compile=True)
-    sampler = RLHFTrainer(agent, decided_gpt2(), config).sampling_model
-    assert isinstance(sampler, StaticSteps)
-    assert (sampler.model, sampler.response_length) == (agent.model, 7)
+    sampler = RLHFTrainer(agent, decided_gpt2(), config).sampler
+    assert isinstance(sampler, RecordedSampler)
+    assert sampler.agent is agent and sampler.compiled
 
 
-def test_a_model_that_the_compiled_step_does_not_suit_is_refused():
+def test_a_model_that_a_recorded_step_does_not_suit_is_sampled_by_the_agent():
     "A state that is carried along the row has no fixed place."
     config = RLHFConfig(prompt_length=8, response_length=10, compile=True)
     model = ARCHITECTURES['Mamba 2']()
-    with pytest.raises(ValueError, match='Mamba2ForCausalLM cannot be sampled with the compiled'):
-        RLHFTrainer(Agent(model), copy.deepcopy(model), config)
+    agent = Agent(model)
+    with pytest.warns(UserWarning, match='Mamba2ForCausalLM is sampled by the plain loop'):
+        trainer = RLHFTrainer(agent, copy.deepcopy(model), config)
+    assert trainer.sampler is agent
 
 
 def test_a_policy_that_is_frozen_is_refused():

@@ -1,16 +1,13 @@
 "The command, run as a user runs it, on settings small enough for a test."
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 from small_runs import EMBEDDED, PACKAGE, SMALL, STAGES, metrics, small_files
-from test_packing import hold_static_steps_to_the_loop
 from warm import assert_refused, run, run_well
 from what_a_run_leaves import hold_what_is_left
 
@@ -168,20 +165,3 @@ def test_a_csv_of_ones_own(tmp_path):
     result = run_well(*SMALL, *own, '--out', tmp_path/'own')
     assert 'no judge' in result.stdout
     assert len((tmp_path/'own'/'samples.jsonl').read_text().splitlines()) == 16
-
-
-def test_a_step_as_it_is_traced_for_the_compiler_gives_the_same_samples(monkeypatch):
-    "What the compiler makes of it is the next test's."
-    compile_it = torch.compile
-
-    def trace(step, mode, dynamic):
-        return compile_it(step, backend='eager', dynamic=dynamic)
-
-    monkeypatch.setattr(torch, 'compile', trace)
-    hold_static_steps_to_the_loop(compiled=True)
-
-
-@pytest.mark.sweep
-@pytest.mark.skipif(not shutil.which('c++'), reason='torch.compile needs a C++ compiler')
-def test_a_compiled_step_gives_the_same_samples():
-    hold_static_steps_to_the_loop(compiled=True)

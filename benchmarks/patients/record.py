@@ -194,6 +194,7 @@ def run_patient(task):
     parts, config, prompts = begin(illness, context, seed, device, folder)
     with in_force(ILLNESSES['healthy'] if illness.before else illness) as refused:
         trainer = RLHFTrainer(Agent(parts['model']), parts['reference'], config)
+        trainer.sampler = trainer.agent  # whose loop some illnesses change
         prepare(illness, trainer, parts['reward'], parts)
         reward = sick_reward(illness, parts['reward'], config.prompt_length)
         rows, stopped = updates_of(trainer, prompts, reward, agreements)

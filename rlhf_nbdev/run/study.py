@@ -242,6 +242,7 @@ def run_variant(
     scale_rewards(reward_model, reference, loader, config)
     with torch.random.fork_rng():  # it sets the seed, which was set above
         trainer = RLHFTrainer(agent, ref_model, config)
+    trainer.sampler = agent  # whose loop some bugs change
     def measured():
         return measure_point(agent, held_out, reward_model, ref_model, packaged_judge(), config)
     rows, points, stopped = train_and_measure(trainer, loader, reward_model, variant.bug, measured)

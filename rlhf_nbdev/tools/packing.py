@@ -6,13 +6,13 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/packing.html.md"""
 
 # %% auto #0
 __all__ = ['pack_rows', 'round_up', 'token_slots', 'fill_bins', 'own_row_bias', 'ones_of', 'packing_plan', 'packed_states',
-           'score_packed', 'draw', 'written_bias', 'StaticSteps']
+           'score_packed', 'draw']
 
 # %% ../../nbs/tools/packing.ipynb #23c0976c
 import torch
 import torch.nn.functional as F
 
-from .machine import cache_name, has_float64, to_device
+from .machine import has_float64, to_device
 from .models import context_length, output_logits, trunk_of
 
 # %% ../../nbs/tools/packing.ipynb #4342885c
@@ -145,67 +145,14 @@ def score_packed(
 # %% ../../nbs/tools/packing.ipynb #c6829fa9
 def draw(
     dist: torch.Tensor,  # (B, V): log-probabilities
+    darts: torch.Tensor | None = None,  # (B, 1): numbers from 0 to 1 in float64; None: new ones
 ) -> torch.Tensor:  # (B, 1): a token for each row
     "Sample by the inverse of the distribution function: one random number a row."
     # in float32, the rare tokens of a large vocabulary would be rounded away
     place = dist.device if has_float64(dist.device) else 'cpu'
     ends = dist.exp().to(place).cumsum(-1, dtype=torch.float64)
-    dart = torch.rand(len(ends), 1, dtype=ends.dtype, device=ends.device)*ends[:, -1:]
-    token = torch.searchsorted(ends, dart, right=True)  # the first whose end exceeds the dart
+    if darts is None:
+        darts = torch.rand(len(ends), 1, dtype=ends.dtype, device=ends.device)
+    # the first token whose end exceeds the dart
+    token = torch.searchsorted(ends, darts*ends[:, -1:], right=True)
     return token.clamp(max=dist.shape[-1] - 1).to(dist.device)
-
-# %% ../../nbs/tools/packing.ipynb #4fcdd5b7
-def written_bias(
-    mask: torch.Tensor,  # (B, n): 1 on the real ones of the tokens so far
-    n_new: int,  # q: the last q of them are asked about
-    length: int,  # T: slots of the cache
-    dtype: torch.dtype,  # of the network
-) -> torch.Tensor:  # (B, 1, q, T): 0 where a new token may look, the lowest number elsewhere
-    "Each new token may look at real tokens up to itself, and at no slot that is not written yet."
-    n = mask.shape[1]
-    order = torch.arange(length, device=mask.device)
-    up_to_itself = order <= order[n - n_new:n, None]  # (q, T)
-    may_look = F.pad(mask, (0, length - n)).bool()[:, None, None] & up_to_itself
-    bias = torch.zeros(may_look.shape, dtype=dtype, device=mask.device)
-    return bias.masked_fill_(~may_look, torch.finfo(dtype).min)
-
-# %% ../../nbs/tools/packing.ipynb #baacd39d
-class StaticSteps:
-    """A model for `Agent.generate` to ask, whose keys and values have their final size from the
-    start, so that the step for one token can be compiled."""
-    def __init__(self,
-        model,  # of the agent
-        response_length: int,  # R, at most
-        compiled: bool = True,  # False: the same, step by step in Python
-    ):
-        self.model, self.response_length = model, response_length
-        self.shape = self.cache = None  # (B, P) of the batch, and its keys and values
-        self.cache_name = cache_name()
-        self.step = self.ask
-        if compiled:
-            self.step = torch.compile(self.ask, mode='reduce-overhead', dynamic=False)
-
-    def ask(self, tokens, bias, positions):
-        return self.model(input_ids=tokens, attention_mask=bias, position_ids=positions,
-                          use_cache=True, output_hidden_states=True, logits_to_keep=1,
-                          **{self.cache_name: self.cache})
-
-    def begin(self, shape):
-        "An empty cache for a batch of prompts: a new one where their shape is new."
-        from transformers import StaticCache
-        if self.shape == shape:
-            self.cache.reset()
-            return
-        self.shape = shape
-        self.cache = StaticCache(config=self.model.config,
-                                 max_cache_len=shape[1] + self.response_length)
-
-    def __call__(self, input_ids, attention_mask, position_ids, cache, **_):
-        "As `generate` asks any model."
-        is_prompt = cache is None
-        if is_prompt:
-            self.begin(tuple(attention_mask.shape))
-        length = self.shape[1] + self.response_length
-        bias = written_bias(attention_mask, input_ids.shape[1], length, self.model.dtype)
-        ask = self.ask if is_prompt else self.step
-        return ask(input_ids.contiguous(), bias, position_ids.contiguous())  # strides count too

@@ -254,7 +254,7 @@ def score_responses(
 
 # %% ../../nbs/tools/reading.ipynb #dd64daa0
 def read_in_steps(
-    model,  # a causal language model of transformers, or a stand-in for sampling
+    model,  # a causal language model of transformers
     tokens: torch.Tensor,  # (B, T): prompts padded on the left, then R tokens
     mask: torch.Tensor,  # (B, T)
     response_length: int,  # R
@@ -309,13 +309,12 @@ def check_sampling(
     model,  # a causal language model of transformers
     prompt_length: int,  # P
     response_length: int,  # R
-    stand_in=None,  # asked in place of the model, as `Agent.generate` may
 ):
     "Raise ValueError unless each step of sampling says what the row alone says."
     with asking(model):
         tokens, mask = sampling_rows(model, prompt_length, response_length)
         truth = read_responses_alone(model, tokens, mask, response_length)
-        found = read_in_steps(stand_in or model, tokens, mask, response_length)
+        found = read_in_steps(model, tokens, mask, response_length)
     if not all(map(same_numbers, found, truth)):
         raise ValueError(f'{type(model).__name__} says something else when prompts are padded on '
                          'the left, or read token by token, than of the row alone: it cannot be '
