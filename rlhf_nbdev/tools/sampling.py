@@ -211,6 +211,7 @@ def make(self: RecordedSampler,
 
 # %% ../../nbs/tools/sampling.ipynb #5d0e07f8
 @patch
+@torch.no_grad()
 def prepare(self: RecordedSampler,
     attention_mask: torch.Tensor,  # (B, P)
     response_length: int,  # R
@@ -367,7 +368,20 @@ def sample(self: RecordedSampler,
         step()
     return self.finish()
 
-# %% ../../nbs/tools/sampling.ipynb #a8fc1fe7
+# %% ../../nbs/tools/sampling.ipynb #9686c19a
+@patch
+@torch.no_grad()
+def tape(self: RecordedSampler,
+    input_ids: torch.Tensor,  # (B, P)
+    attention_mask: torch.Tensor,  # (B, P)
+) -> Tape:
+    "What `record` is on CUDA, on any device. Raises RuntimeError if the step waits."
+    self.begin(input_ids, attention_mask)
+    with Tape() as tape:
+        self.step()
+    return tape
+
+# %% ../../nbs/tools/sampling.ipynb #ea377c6b
 @torch.no_grad()
 def trouble_with_steps(
     agent,  # an `Agent`
@@ -385,10 +399,10 @@ def trouble_with_steps(
         tokens, mask = sampling_rows(tried.model, prompt_length, response_length)
         asked = tokens[:, :prompt_length], mask[:, :prompt_length]
         try:
+            sampler.prepare(asked[1], response_length, do_sample=False)
+            if tokens.device.type != 'cuda':
+                sampler.graph = sampler.tape(*asked)
             tokens, mask, _, logprobs, _ = sampler.sample(*asked, response_length, 1.0, False)
-            sampler.begin(*asked)
-            with HostWaits() as waits:
-                sampler.step()
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -396,11 +410,10 @@ def trouble_with_steps(
         logits, _ = read_responses_alone(tried.model, tokens, mask, response_length)
     dists = F.log_softmax(logits.float(), -1)
     truth = dists.gather(-1, tokens[:, -response_length:, None]).squeeze(-1)
-    if not same_numbers(logprobs, truth):
-        return 'it says something else than of a row alone'
-    return 'its forward pass waits for numbers' if waits.counts['read'] else None
+    same = same_numbers(logprobs, truth)
+    return None if same else 'it says something else than of a row alone'
 
-# %% ../../nbs/tools/sampling.ipynb #876f46d4
+# %% ../../nbs/tools/sampling.ipynb #33fd5433
 def faster_sampler(
     agent,  # an `Agent`
     prompt_length: int,  # P
