@@ -9,18 +9,20 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
            'WHITENING_MEANS', 'WHITENING_VARIANCES', 'WHITENING_ENDS', 'PADDING_FIRST', 'check_whiten_over_processes',
            'RIGHT_MEMORY', 'POLICY_BYTES', 'GRADIENT_BYTES', 'AVERAGE_BYTES', 'FROZEN_BYTES', 'SHARINGS', 'BYTE_UNITS',
            'check_bytes_of_training', 'MODEL_SIZE', 'BANDWIDTH', 'RIGHT_LIMITS', 'READINGS', 'ROWS', 'ROUNDINGS',
-           'RATES', 'check_sampling_limit', 'RIGHT_OLD_WEIGHTS', 'OLD_RATIOS', 'OLD_CUTS', 'OLD_PADDINGS', 'OLD_RAW',
-           'OLD_SHARES', 'check_old_weights', 'wrong_versions', 'plain_mean_of_processes', 'processes_of',
-           'random_processes', 'weighted_means', 'mean_of_numbers', 'halves_after_halves', 'parts_not_added',
-           'sums_without_fractions', 'mean_mistakes', 'SumAwaited', 'run_process', 'exchange_fault',
-           'over_all_processes', 'plain_whiten_over_processes', 'parts_of', 'random_parts', 'with_junk',
-           'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'size_of', 'rows_of', 'whiten_own',
-           'own_means_and_spreads', 'masked_by_product', 'all_places', 'whitening_mistakes', 'plain_bytes_of_training',
-           'random_training', 'held_with', 'in_unit', 'with_float32_copy', 'memory_mistakes', 'plain_sampling_limit',
-           'random_machine', 'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_alone',
+           'TOKEN_RATES', 'check_sampling_limit', 'RIGHT_OLD_WEIGHTS', 'OLD_RATIOS', 'OLD_CUTS', 'OLD_PADDINGS',
+           'OLD_RAW', 'OLD_SHARES', 'check_old_weights', 'wrong_versions', 'plain_mean_of_processes', 'processes_of',
+           'random_processes', 'weighted_means', 'mean_of_numbers', 'sums_of_some', 'middle_mean', 'largest_process',
+           'halves_after_halves', 'parts_not_added', 'sums_without_fractions', 'mean_mistakes', 'SumAwaited',
+           'run_process', 'exchange_fault', 'over_all_processes', 'plain_whiten_over_processes', 'parts_of',
+           'random_parts', 'with_junk', 'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'all_places_of',
+           'number_of_rows', 'whiten_own', 'own_means_and_spreads', 'masked_by_product', 'empty_mean', 'all_places',
+           'whitening_mistakes', 'plain_bytes_of_training', 'random_training', 'held_with', 'in_unit', 'with_more',
+           'sixteen_each', 'only_trained_shared', 'memory_mistakes', 'plain_sampling_limit', 'random_machine',
+           'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here', 'limit_alone',
            'rate_alone', 'limit_mistakes', 'plain_old_weights', 'old_responses', 'random_old_responses',
-           'without_gradient', 'old_weights_with', 'kish', 'sum_of_row', 'mean_of_row', 'from_probabilities',
-           'averaging_to_one', 'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_of_rows']
+           'pair_of_constants', 'old_weights_with', 'kish', 'sum_of_row', 'mean_of_row', 'from_probabilities',
+           'averaging_to_one', 'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_by_product',
+           'swapped_pair', 'real_weights_only', 'share_of_rows']
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
@@ -92,6 +94,9 @@ PROCESS_WEIGHTS = {
         lambda counts: torch.where(counts > 0, 1/counts, 0),
     'the fewer tokens a process has, the more it weighs':
         lambda counts: torch.where(counts > 0, 1/counts, 0)/(1/counts[counts > 0]).sum(),
+    'the weights are the roots of the numbers of tokens, and not their shares':
+        lambda counts: counts.sqrt()/counts.sqrt().sum(),
+    'one is taken off the number of all tokens': lambda counts: counts/(counts.sum() - 1),
     'the sum of the means is divided by the number of tokens, and no mean is multiplied by its own':
         lambda counts: torch.ones_like(counts)/counts.sum(),
 }
@@ -116,6 +121,19 @@ def mean_of_numbers(means, counts):
     return means.nanmean()
 
 
+def sums_of_some(means, counts):
+    "The mean of the sums that are numbers, by the mean number of tokens of all."
+    return (means*counts).nanmean()/counts.float().mean()
+
+
+def middle_mean(means, counts):
+    return means.nanmedian()
+
+
+def largest_process(means, counts):
+    return means[counts.argmax()]
+
+
 def halves_after_halves(means, counts):
     "One process after the other is merged, each time with a half."
     mean, *others = means[counts > 0]
@@ -138,6 +156,10 @@ def mean_mistakes():
     mistakes = {
         'the means that are numbers are averaged, whatever number of tokens they stand for':
             mean_of_numbers,
+        'the sums are averaged over the processes that have a mean, and the numbers of tokens over '
+        'all': sums_of_some,
+        'this is the middle one of the means': middle_mean,
+        'only the process with the most tokens is asked': largest_process,
         'two means are merged with a half each, whatever they stand for': halves_after_halves,
         'what each process adds is returned, and nothing is added up': parts_not_added,
         'the sums lose their fractions: they are turned into integers': sums_without_fractions,
@@ -305,12 +327,12 @@ RIGHT_WHITENING = {
         ((x - shift)*torch.rsqrt(spread + 1e-8)).masked_fill(mask == 0, 0),
 }
 
-# %% ../../nbs/exercises/scale.ipynb #f73eb667
-def size_of(x):
+# %% ../../nbs/exercises/scale.ipynb #86a39369
+def all_places_of(x):
     return torch.tensor(float(x.numel()))
 
 
-def rows_of(x):
+def number_of_rows(x):
     return torch.tensor(float(len(x)))
 
 
@@ -320,11 +342,12 @@ WHITENING_MEANS = {
     'the means of the processes are averaged, and they have different numbers of tokens':
         lambda x, mask, over: over(masked_mean(x, mask))/one_of_each(over),
     'nothing is shifted: the mean is not taken off': lambda x, mask, over: torch.tensor(0.0),
-    'the mean is over all places, padding too': lambda x, mask, over: over(x.sum())/over(size_of(x)),
+    'the mean is over all places, padding too':
+        lambda x, mask, over: over(x.sum())/over(all_places_of(x)),
     'the mean is over all places, and NaN or junk on padding comes in':
-        lambda x, mask, over: over(x.mean()*x.numel())/over(size_of(x)),
+        lambda x, mask, over: over(x.mean()*x.numel())/over(all_places_of(x)),
     'the sum is divided by the number of rows, and not of tokens':
-        lambda x, mask, over: over(x.sum())/over(rows_of(x)),
+        lambda x, mask, over: over(x.sum())/over(number_of_rows(x)),
     'the sum of all is divided by the process\'s own number of tokens':
         lambda x, mask, over: over(x.sum())/mask.sum(),
     'the sum of the process is divided by the number of tokens of all':
@@ -350,13 +373,13 @@ WHITENING_VARIANCES = {
     'it divides by N - 1, and `whiten` of lesson 5 divides by N':
         lambda x, shift, mask, over: over(squares_around(x, shift, mask))/(over(mask.sum()) - 1),
     'the variance is over all places, padding too':
-        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(size_of(x)),
+        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(all_places_of(x)),
     'the variance is over all places, and what stands on padding comes in':
-        lambda x, shift, mask, over: over(((x - shift)**2).sum())/over(size_of(x)),
+        lambda x, shift, mask, over: over(((x - shift)**2).sum())/over(all_places_of(x)),
     'what stands on padding comes into the sum of squares':
         lambda x, shift, mask, over: over(((x - shift)**2).sum())/over(mask.sum()),
     'the squares are divided by the number of rows, and not of tokens':
-        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(rows_of(x)),
+        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(number_of_rows(x)),
     'the squares of all are divided by the process\'s own number of tokens':
         lambda x, shift, mask, over: over(squares_around(x, shift, mask))/mask.sum(),
 }
@@ -421,9 +444,18 @@ def masked_by_product(advantages, mask, over_processes):
     return centred*torch.rsqrt(spread + 1e-8)
 
 
+def empty_mean(advantages, mask, over_processes):
+    "The mean of no tokens is NaN, and so is every sum with it."
+    real = advantages[mask == 1]
+    count = over_processes(mask.sum())
+    shift = over_processes(real.mean()*len(real))/count
+    centred = (advantages - shift).masked_fill(mask == 0, 0)
+    return centred*torch.rsqrt(over_processes((centred**2).sum())/count + 1e-8)
+
+
 def all_places(advantages, mask, over_processes):
     "As if there were no mask, until the last line."
-    places = over_processes(size_of(advantages))
+    places = over_processes(all_places_of(advantages))
     shift = over_processes(advantages.sum())/places
     spread = over_processes(((advantages - shift)**2).sum())/places
     return (advantages - shift)*torch.rsqrt(spread + 1e-8)*mask
@@ -436,6 +468,8 @@ def whitening_mistakes():
         'tokens': own_means_and_spreads,
         'padding is multiplied by 0, and what stands there may be NaN: 0 times NaN is NaN':
             masked_by_product,
+        'a process without tokens hands over the mean of nothing, which is NaN, and so is the sum':
+            empty_mean,
         'padding is counted, and what stands there comes into mean and variance': all_places,
     }
     return mistakes | wrong_versions(whitened_with, RIGHT_WHITENING, {
@@ -447,7 +481,8 @@ check_whiten_over_processes = Check(
     plain_whiten_over_processes,
     cases={
         'even a process alone is not whitened as lesson 5 does': parts_of([[1.0, 2.0, 6.0]]),
-        'a process alone has padding': with_junk(parts_of([[3.0, -1.0, None], [2.0, None, None]]), 9),
+        'a process alone has padding':
+            with_junk(parts_of([[3.0, -1.0, None], [2.0, None, None]]), 9.0),
         'two processes with equally many tokens, which differ in their mean':
             parts_of([[1.0, 3.0]], [[7.0, 5.0]]),
         'two processes with the same mean, which differ in their spread':
@@ -570,6 +605,8 @@ FROZEN_BYTES = {
             models*(weights - trained)*frozen_width,
     'the frozen models get gradients or averages, and nothing of them is trained':
         lambda weights, trained, width, models, frozen_width: models*weights*(frozen_width + 12),
+    'the policy is counted once more among the frozen models':
+        lambda weights, trained, width, models, frozen_width: (models + 1)*weights*frozen_width,
     'the frozen models are counted with one byte for each weight':
         lambda weights, trained, width, models, frozen_width: models*weights,
 }
@@ -601,8 +638,9 @@ SHARINGS = {
         lambda policy, gradients, averages, frozen, n: (policy + gradients + averages)*n + frozen,
 }
 
-# %% ../../nbs/exercises/scale.ipynb #1957601d
-BYTE_UNITS = {'kB': 1e3, 'KiB': 2**10, 'MB': 1e6, 'MiB': 2**20, 'GB': 1e9, 'GiB': 2**30, 'bits': 1/8}
+# %% ../../nbs/exercises/scale.ipynb #3bb84300
+BYTE_UNITS = {
+    'kB': 1e3, 'KiB': 2**10, 'MB': 1e6, 'MiB': 2**20, 'GB': 1e9, 'GiB': 2**30, 'bits': 1/8}
 
 
 def in_unit(version, size):
@@ -611,15 +649,36 @@ def in_unit(version, size):
     return other_unit
 
 
-def with_float32_copy(weights, trained, *arguments):
-    return plain_bytes_of_training(weights, trained, *arguments) + 4*trained/arguments[-1]
+def with_more(each):
+    "A version with more bytes for each trained weight: a fourth number, or wider ones."
+    def version(weights, trained, *arguments):
+        return plain_bytes_of_training(weights, trained, *arguments) + each*trained/arguments[-1]
+    return version
+
+
+def sixteen_each(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return float(16*weights/processes + frozen_models*weights*frozen_bytes)
+
+
+def only_trained_shared(weights, trained, weight_bytes, *arguments):
+    still = (weights - trained)*weight_bytes
+    return still + plain_bytes_of_training(weights, trained, weight_bytes, *arguments) - (
+        still/arguments[-1])
 
 
 def memory_mistakes():
-    copied = 'a copy of the trained weights in float32 is counted, which was not asked for'
+    others = {
+        'a copy of the trained weights in float32 is counted, which was not asked for':
+            with_more(4),
+        'a number in float32 is counted with 8 bytes, and it takes 4': with_more(12),
+        'a number in float32 is counted with 32 bytes: these are its bits': with_more(3*28),
+        'these are 16 bytes for each weight, a rule of thumb where all are trained': sixteen_each,
+        'of the policy only what is trained is shared out, and its other weights are to be too':
+            only_trained_shared,
+    }
     units = {f'this is the number of {unit}, and bytes are asked for':
                  in_unit(plain_bytes_of_training, size) for unit, size in BYTE_UNITS.items()}
-    return {copied: with_float32_copy} | units | wrong_versions(held_with, RIGHT_MEMORY, {
+    return others | units | wrong_versions(held_with, RIGHT_MEMORY, {
         'averages': AVERAGE_BYTES, 'gradients': GRADIENT_BYTES, 'policy': POLICY_BYTES,
         'frozen': FROZEN_BYTES, 'sharing': SHARINGS})
 
@@ -707,6 +766,8 @@ ROWS = {
         lambda weights, width: 2*weights*width,
     'operations are counted for each byte, one and not two for each weight':
         lambda weights, width: weights*width,
+    'operations are counted for each row, and they are for each weight and row':
+        lambda weights, width: 2,
     'six operations are counted for each weight, as in training': lambda weights, width: 6*weights,
 }
 ROUNDINGS = {
@@ -721,8 +782,8 @@ ROUNDINGS = {
         lambda limit: math.ceil(limit) - 1,
 }
 
-# %% ../../nbs/exercises/scale.ipynb #f85d32ff
-RATES = {
+# %% ../../nbs/exercises/scale.ipynb #8ed81582
+TOKEN_RATES = {
     'these are steps a second, and each step gives B tokens':
         lambda B, read, a_row, smallest: 1/max(read, B*a_row),
     'the two times are added, and they go on at the same time: the longer one counts':
@@ -737,6 +798,9 @@ RATES = {
         lambda B, read, a_row, smallest: B/read,
     'only operations are counted, as at the smallest batch size; below it reading takes longer':
         lambda B, read, a_row, smallest: 1/a_row,
+    'from the smallest batch size on its rows are divided by the time of reading, and their '
+    'operations take longer':
+        lambda B, read, a_row, smallest: min(B, smallest)/read,
     'these are the seconds of a step': lambda B, read, a_row, smallest: max(read, B*a_row),
     'these are the seconds of a token': lambda B, read, a_row, smallest: max(read, B*a_row)/B,
     'these are the tokens a millisecond': lambda B, read, a_row, smallest:
@@ -757,6 +821,12 @@ def swapped_limits(*arguments):
     return rate, smallest
 
 
+def limit_from_here(B, weights, weight_bytes, peak, bandwidth):
+    "How many times the rows there are would do."
+    _, rate = plain_sampling_limit(B, weights, weight_bytes, peak, bandwidth)
+    return math.ceil(peak*weight_bytes/(2*B*bandwidth)), rate
+
+
 def limit_alone(*arguments):
     return plain_sampling_limit(*arguments)[0]
 
@@ -768,10 +838,12 @@ def rate_alone(*arguments):
 def limit_mistakes():
     mistakes = {
         'the two are swapped: first the batch size, then the tokens a second': swapped_limits,
+        'the batch size must not depend on B: operations of a single row are to be compared':
+            limit_from_here,
         'only the batch size comes back, and tokens a second are asked for too': limit_alone,
         'only the tokens a second come back, and the batch size is asked for too': rate_alone,
     }
-    parts = {'reading': READINGS, 'row': ROWS, 'rounding': ROUNDINGS, 'rate': RATES}
+    parts = {'reading': READINGS, 'row': ROWS, 'rounding': ROUNDINGS, 'rate': TOKEN_RATES}
     mistakes |= wrong_versions(limits_with, RIGHT_LIMITS, parts)
     for part in ('reading', 'row'):
         for said, wrong in parts[part].items():
@@ -826,12 +898,13 @@ def random_old_responses(seed):
     mask = (torch.arange(R) < lengths).long()
     sampler = -3*torch.rand(B, R) - 0.5
     learner = sampler + 0.8*torch.randn(B, R)
-    junk, other_junk = ((-math.inf, -math.inf), (0.0, -1.0), (-4.0, -math.inf))[seed % 3]
-    learner, sampler = learner.masked_fill(mask == 0, junk), sampler.masked_fill(mask == 0, other_junk)
+    junk = ((-math.inf, -math.inf), (0.0, -1.0), (-4.0, -math.inf))[seed % 3]
+    learner = learner.masked_fill(mask == 0, junk[0])
+    sampler = sampler.masked_fill(mask == 0, junk[1])
     return learner, sampler, mask, (2.0, 1.5, 3.0, 1.2, 5.0)[seed % 5]
 
-# %% ../../nbs/exercises/scale.ipynb #bb89c353
-def without_gradient(answer, logprobs, sampler_logprobs, mask, cap):
+# %% ../../nbs/exercises/scale.ipynb #e6a7479c
+def pair_of_constants(answer, logprobs, sampler_logprobs, mask, cap):
     "What the answer gives, or the sentence that says where a gradient flows."
     result = answer(logprobs, sampler_logprobs, mask, cap)
     if not isinstance(result, (tuple, list)) or len(result) != 2:
@@ -955,7 +1028,26 @@ def padding_in_share(logprobs, sampler_logprobs, mask, cap):
     return weights, kish(weights)/weights.numel()
 
 
+@torch.no_grad()
+def share_by_product(logprobs, sampler_logprobs, mask, cap):
+    weights = (logprobs - sampler_logprobs).exp().clamp(max=cap)
+    return weights.masked_fill(mask == 0, 1), kish(weights*mask)/mask.sum()
+
+
+def swapped_pair(*arguments):
+    weights, share = plain_old_weights(*arguments)
+    return share, weights
+
+
+def real_weights_only(logprobs, sampler_logprobs, mask, cap):
+    weights, share = plain_old_weights(logprobs, sampler_logprobs, mask, cap)
+    return weights[mask == 1], share
+
+
 OLD_RAW = {
+    'for the share padding is multiplied by 0, and NaN times 0 is NaN': share_by_product,
+    'the two are swapped: first the weights, then the share': swapped_pair,
+    'the weights of the real tokens alone come back, and (B, R) is asked for': real_weights_only,
     'padding is left as it comes, NaN where both log-probs are minus infinity; 1 is asked for':
         raw_padding(lambda weights, mask: weights),
     'on padding NaN becomes 1 and other numbers stay: padding is where the mask is 0':
@@ -986,6 +1078,10 @@ OLD_SHARES = {
     'the share is upside down': lambda weights, raw, mask: mask.sum()/kish(weights[mask == 1]),
     'the sum above is not squared': lambda weights, raw, mask:
         weights[mask == 1].sum()/(weights[mask == 1]**2).sum()/mask.sum(),
+    'the whole fraction is squared, and only the sum above is to be': lambda weights, raw, mask:
+        (weights[mask == 1].sum()/(weights[mask == 1]**2).sum())**2/mask.sum(),
+    'the sum below is squared, and it is the sum of the squares': lambda weights, raw, mask:
+        1/mask.sum(),
     'the share is that of the weights before they are cut off':
         lambda weights, raw, mask: kish(raw[mask == 1])/mask.sum(),
     'the share is taken row by row and averaged, and it is over all real tokens together':
@@ -1006,14 +1102,15 @@ check_old_weights = Check(
         'a weight is cut off at the cap': old_responses([[-0.1, -1.0]], [[-2.0, -1.5]], 3.0),
         'a very small weight stays': old_responses([[-6.0, -1.0]], [[-1.0, -1.2]], 2.0),
         'a row is padded with minus infinity': old_responses(
-            [[-1.0, -2.0, None], [-0.5, None, None]], [[-1.5, -1.0, None], [-0.7, None, None]], 2.0),
+            [[-1.0, -2.0, None], [-0.5, None, None]],
+            [[-1.5, -1.0, None], [-0.7, None, None]], 2.0),
         'tokens are so unlikely that their probability is 0 in float32':
             old_responses([[-120.0, -131.0]], [[-119.5, -131.5]], 2.0),
         'it is wrong once rows are ragged and padding is anything': random_old_responses,
     },
     mistakes=OLD_RAW | wrong_versions(old_weights_with, RIGHT_OLD_WEIGHTS, {
         'ratio': OLD_RATIOS, 'cut': OLD_CUTS, 'padding': OLD_PADDINGS, 'share': OLD_SHARES}),
-    use=without_gradient,
-    success='a token that the learner makes likelier weighs more, up to the cap, and the share says '
-            'how many equally weighted tokens the sample is worth',
+    use=pair_of_constants,
+    success='a token that the learner makes likelier weighs more, up to the cap, and the share '
+            'says how many equally weighted tokens the sample is worth',
 )

@@ -112,6 +112,33 @@ def my_mean_of_all(means, counts):
     total = sum(int(m*c) for m, c in zip(means.tolist(), counts.tolist()) if c)
     return total/counts.sum().item()
 
+# %% wrong check_mean_of_processes: the sums are averaged over the processes that have a mean
+# nanmean of sums by mean of counts
+def my_mean_of_all(means, counts):
+    return torch.nanmean(means*counts)/counts.float().mean()
+
+# %% wrong check_mean_of_processes: the weights are the roots of the numbers of tokens
+# weights grow with the root
+def my_mean_of_all(means, counts):
+    w = counts.float().sqrt()
+    return (means.nan_to_num()*w).sum()/w.sum()
+
+# %% wrong check_mean_of_processes: this is the middle one of the means
+# median
+def my_mean_of_all(means, counts):
+    return means.nanmedian()
+
+# %% wrong check_mean_of_processes: only the process with the most tokens is asked
+# largest process
+def my_mean_of_all(means, counts):
+    return means[counts.argmax()]
+
+# %% wrong check_mean_of_processes: one is taken off the number of all tokens
+# counts - 1
+def my_mean_of_all(means, counts):
+    full = counts > 0
+    return (means*counts)[full].sum()/(counts.sum() - 1)
+
 # %% right check_mean_of_processes
 # every token gets its process's mean
 def my_mean_of_all(means, counts):
@@ -338,6 +365,71 @@ def my_whiten_over(advantages, mask, over_processes):
     centred = (advantages - mean).masked_fill(mask == 0, 0)
     return centred*torch.rsqrt(masked_mean(centred**2, mask) + 1e-8)
 
+# %% wrong check_whiten_over_processes: it divides by N - 1, and `whiten` of lesson 5 divides by N
+# std shared
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages[mask.bool()]
+    n = over_processes(torch.tensor(float(len(x))))
+    mean = over_processes(x.sum())/n
+    var = over_processes(((x - mean)**2).sum())/(n - 1)
+    out = torch.zeros_like(advantages)
+    out[mask.bool()] = (x - mean)/(var.sqrt() + 1e-8)
+    return out
+
+# %% wrong check_whiten_over_processes: nothing is scaled: the deviation does not divide
+# only centred
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), x.sum()]))
+    return (x - total/n).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: the processes hand over tensors of different shapes
+# row sums are exchanged
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n = over_processes(mask.sum(1)).sum()
+    mean = over_processes(x.sum(1)).sum()/n
+    c = (x - mean).masked_fill(mask == 0, 0)
+    return c*torch.rsqrt(over_processes((c**2).sum())/n + 1e-8)
+
+# %% wrong check_whiten_over_processes: the mean comes off the mean of the squares
+# mean not squared
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n, total, squares = over_processes(torch.stack([mask.sum(), x.sum(), (x**2).sum()]))
+    mean = total/n
+    return ((x - mean)*torch.rsqrt(squares/n - mean + 1e-8)).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: each process whitens its own batch
+# nothing exchanged: sums returned by hand
+def my_whiten_over(advantages, mask, over_processes):
+    over_processes(mask.sum())
+    return whiten(advantages, mask)
+
+# %% wrong check_whiten_over_processes: even a process alone is not whitened as lesson 5 does
+# gather all advantages flattened
+def my_whiten_over(advantages, mask, over_processes):
+    everything = over_processes(advantages[mask.bool()])
+    mean, std = everything.mean(), everything.std()
+    return ((advantages - mean)/std).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: a process without tokens hands over the mean of nothing
+# own local mean through mean(), empty gives NaN
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages[mask.bool()]
+    stats = over_processes(torch.stack([real.mean()*len(real), torch.tensor(float(len(real)))]))
+    mean = stats[0]/stats[1]
+    c = (advantages - mean).masked_fill(mask == 0, 0)
+    return c*torch.rsqrt(over_processes((c**2).sum())/stats[1] + 1e-8)
+
+# %% wrong check_whiten_over_processes: each process whitens its own batch
+# averaged over the batches whitened twice
+def my_whiten_over(advantages, mask, over_processes):
+    x = whiten(advantages, mask)
+    n, total = over_processes(torch.stack([mask.sum(), x.sum()]))
+    c = (x - total/n).masked_fill(mask == 0, 0)
+    return c*torch.rsqrt(over_processes((c**2).sum())/n + 1e-8)
+
 # %% right check_whiten_over_processes
 # three sums at once, in float64
 def my_whiten_over(advantages, mask, over_processes):
@@ -380,6 +472,25 @@ def my_whiten_over(advantages, mask, over_processes):
     variance = over_processes(torch.tensor([squares], dtype=torch.float64)).item()/sums[0].item()
     out = (advantages.double().numpy() - mean)/math.sqrt(variance + 1e-8)
     return np.where(mask.numpy() > 0, out, 0.0)
+
+# %% right check_whiten_over_processes
+# float32 moments in one go
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n, total, squares = over_processes(torch.stack([mask.sum(), x.sum(), (x**2).sum()]))
+    mean = total/n
+    return ((x - mean)*torch.rsqrt(squares/n - mean**2 + 1e-8)).masked_fill(mask == 0, 0)
+
+# %% right check_whiten_over_processes
+# NumPy arrays are handed over
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages.numpy()[mask.numpy() > 0].astype('float64')
+    n = over_processes(np.array([len(real)]))
+    mean = (over_processes(np.array([real.sum()]))/n).numpy()
+    var = (over_processes(np.array([((real - mean)**2).sum()]))/n).numpy()
+    out = np.zeros(advantages.shape)
+    out[mask.numpy() > 0] = (real - mean)/np.sqrt(var + 1e-8)
+    return out
 
 # %% wrong check_bytes_of_training: Adam's averages are counted for all weights
 # Adam's averages for all weights
@@ -498,6 +609,42 @@ def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, proces
 def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
     total = weights*weight_bytes + 4*trained + 8*weights + frozen_models*weights*frozen_bytes
     return total/processes
+
+# %% wrong check_bytes_of_training: this is the number of GiB, and bytes are asked for
+# GiB
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return ((weights*weight_bytes + 12*trained)/processes + frozen_models*weights*frozen_bytes)/2**30
+
+# %% wrong check_bytes_of_training: the policy is counted once more among the frozen models
+# frozen models + policy as copies
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 12*trained)/processes + (frozen_models + 1)*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a copy of the trained weights in float32 is counted
+# three averages
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + trained*(4 + 12))/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a number in float32 is counted with 32 bytes: these are its bits
+# float32 as 32
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 3*32*trained)/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a number in float32 is counted with 8 bytes
+# 64-bit
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 3*8*trained)/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: these are 16 bytes for each weight
+# whole policy not shared, per weight 16
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return 16*weights/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: of the policy only what is trained is shared out
+# trained part only shared
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    still = (weights - trained)*weight_bytes
+    return still + trained*(weight_bytes + 12)/processes + frozen_models*weights*frozen_bytes
 
 # %% right check_bytes_of_training
 # a tensor of parts
@@ -663,6 +810,48 @@ def my_sampling(B, weights, weight_bytes, peak, bandwidth):
 # the batch size alone
 def my_sampling(B, weights, weight_bytes, peak, bandwidth):
     return math.ceil(weight_bytes*peak/(2*bandwidth))
+
+# %% wrong check_sampling_limit: the two times are added, and they go on at the same time
+# times added in both
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights/peak
+    return math.ceil(r/o), B/(r + o*B)
+
+# %% wrong check_sampling_limit: in the tokens a second the factor 2 is missing
+# factor two in the first only
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights/peak
+    return math.ceil(r/o), B/max(r, B*weights/peak)
+
+# %% wrong check_sampling_limit: its rows are divided by the time of reading
+# B of at least the smallest
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights/peak
+    s = math.ceil(r/o)
+    return s, B/r if B < s else s/r
+
+# %% wrong check_sampling_limit: the batch size must not depend on B
+# depends on B
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights*B/peak
+    return math.ceil(r/o), B/max(r, o)
+
+# %% wrong check_sampling_limit: operations are counted for each row
+# the weights forgotten in operations
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2/peak
+    return math.ceil(r/o), B/max(r, o*B)
+
+# %% wrong check_sampling_limit: the weights are read anew for each row
+# reading grows with B in both
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = B*weights*weight_bytes/bandwidth, 2*weights*B/peak
+    return math.ceil(r/o), B/max(r, o)
+
+# %% wrong check_sampling_limit: in the batch size the bytes of a weight are forgotten
+# operations per weight byte
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    return math.ceil(peak/(2*bandwidth)), B/max(weights*weight_bytes/bandwidth, 2*weights*B/peak)
 
 # %% right check_sampling_limit
 # a search from 1 on
@@ -886,6 +1075,58 @@ def my_weights(logprobs, sampler_logprobs, mask, cap):
     weights = (logprobs - sampler_logprobs).detach().exp().clamp(max=cap).nan_to_num(1.0)
     real = weights[mask.bool()]
     return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% wrong check_old_weights: the whole fraction is squared, and only the sum above is to be
+# square outside
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    r = w[mask.bool()]
+    return w, (r.sum()/r.pow(2).sum())**2/len(r)
+
+# %% wrong check_old_weights: the two are swapped: first the weights, then the share
+# numbers swapped
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    r = w[mask.bool()]
+    return r.sum()**2/(r**2).sum()/len(r), w
+
+# %% wrong check_old_weights: the weights of the real tokens alone come back
+# weights only real tokens
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    r = (logprobs - sampler_logprobs).detach()[mask.bool()].exp().clamp(max=cap)
+    return r, r.sum()**2/(r**2).sum()/len(r)
+
+# %% wrong check_old_weights: for the share padding is multiplied by 0, and NaN times 0 is NaN
+# weights of the share multiplied by mask with NaN
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (logprobs - sampler_logprobs).detach().exp().clamp(max=cap)
+    r = w*mask
+    return w.masked_fill(mask == 0, 1), r.sum()**2/(r**2).sum()/mask.sum()
+
+# %% wrong check_old_weights: the sum below is squared, and it is the sum of the squares
+# squared sum of squares
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    r = w[mask.bool()]
+    return w, r.sum()**2/(r.sum()**2)/len(r)
+
+# %% wrong check_old_weights: two things are asked for, the weights and the effective share
+# only weights
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    return (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0).exp().clamp(max=cap)
+
+# %% wrong check_old_weights: a gradient flows through the weights
+# one-sided detach wrong: detaches sampler
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (logprobs - sampler_logprobs.detach()).masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    r = w[mask == 1]
+    return w, (r.sum()**2/(r**2).sum()/len(r)).detach()
+
+# %% wrong check_old_weights: Besides: the share is over all places
+# wrong way round and share of all
+def my_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (sampler_logprobs - logprobs).detach().masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    return w, w.sum()**2/(w**2).sum()/w.numel()
 
 # %% right check_old_weights
 # without a gradient from the start, the logarithm cut at log cap
