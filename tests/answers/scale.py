@@ -613,7 +613,8 @@ def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, proces
 # %% wrong check_bytes_of_training: this is the number of GiB, and bytes are asked for
 # GiB
 def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
-    return ((weights*weight_bytes + 12*trained)/processes + frozen_models*weights*frozen_bytes)/2**30
+    own = (weights*weight_bytes + 12*trained)/processes
+    return (own + frozen_models*weights*frozen_bytes)/2**30
 
 # %% wrong check_bytes_of_training: the policy is counted once more among the frozen models
 # frozen models + policy as copies
