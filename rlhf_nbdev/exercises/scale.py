@@ -9,18 +9,23 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
            'WHITENING_MEANS', 'WHITENING_VARIANCES', 'WHITENING_ENDS', 'PADDING_FIRST', 'check_whiten_over_processes',
            'RIGHT_MEMORY', 'POLICY_BYTES', 'GRADIENT_BYTES', 'AVERAGE_BYTES', 'FROZEN_BYTES', 'SHARINGS', 'BYTE_UNITS',
            'check_bytes_of_training', 'MODEL_SIZE', 'BANDWIDTH', 'RIGHT_LIMITS', 'READINGS', 'ROWS', 'ROUNDINGS',
-           'RATES', 'check_sampling_limit', 'RIGHT_OLD_WEIGHTS', 'OLD_RATIOS', 'OLD_CUTS', 'OLD_PADDINGS', 'OLD_RAW',
-           'OLD_SHARES', 'check_old_weights', 'wrong_versions', 'plain_mean_of_processes', 'processes_of',
-           'random_processes', 'weighted_means', 'mean_of_numbers', 'halves_after_halves', 'parts_not_added',
+           'TOKEN_RATES', 'check_sampling_limit', 'RIGHT_PREFIX_WEIGHTS', 'PREFIX_RATIOS', 'PREFIX_PRODUCTS',
+           'PREFIX_CUTS', 'PREFIX_PADDINGS', 'PREFIX_RAW', 'PREFIX_SHARES', 'check_prefix_weights', 'wrong_versions',
+           'plain_mean_of_processes', 'processes_of', 'random_processes', 'weighted_means', 'mean_of_numbers',
+           'sums_of_some', 'middle_mean', 'largest_process', 'halves_after_halves', 'parts_not_added',
            'sums_without_fractions', 'mean_mistakes', 'SumAwaited', 'run_process', 'exchange_fault',
            'over_all_processes', 'plain_whiten_over_processes', 'parts_of', 'random_parts', 'with_junk',
-           'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'size_of', 'rows_of', 'whiten_own',
-           'own_means_and_spreads', 'masked_by_product', 'all_places', 'whitening_mistakes', 'plain_bytes_of_training',
-           'random_training', 'held_with', 'in_unit', 'with_float32_copy', 'memory_mistakes', 'plain_sampling_limit',
-           'random_machine', 'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_alone',
-           'rate_alone', 'limit_mistakes', 'plain_old_weights', 'old_responses', 'random_old_responses',
-           'without_gradient', 'old_weights_with', 'kish', 'sum_of_row', 'mean_of_row', 'from_probabilities',
-           'averaging_to_one', 'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_of_rows']
+           'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'all_places_of', 'number_of_rows',
+           'whiten_own', 'own_means_and_spreads', 'masked_by_product', 'empty_mean', 'all_places', 'whitening_mistakes',
+           'plain_bytes_of_training', 'random_training', 'held_with', 'in_unit', 'with_more', 'sixteen_each',
+           'only_trained_shared', 'memory_mistakes', 'plain_sampling_limit', 'random_machine', 'machine_of',
+           'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here', 'limit_alone', 'rate_alone',
+           'limit_mistakes', 'plain_prefix_weights', 'old_responses', 'random_old_responses', 'has_gradient',
+           'pair_of_constants', 'prefix_weights_with', 'kish_by_place', 'zero_without_rows', 'share_by_place',
+           'from_probabilities', 'numbers_of_tokens', 'with_the_one_before', 'factors_cut', 'averaging_to_one',
+           'averaging_to_one_by_place', 'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_by_product',
+           'cut_on_the_way', 'prefixes_divided', 'share_of_ratios', 'swapped_pair', 'real_weights_only', 'with_padding',
+           'places_so_far', 'slipped_fraction']
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
@@ -92,6 +97,9 @@ PROCESS_WEIGHTS = {
         lambda counts: torch.where(counts > 0, 1/counts, 0),
     'the fewer tokens a process has, the more it weighs':
         lambda counts: torch.where(counts > 0, 1/counts, 0)/(1/counts[counts > 0]).sum(),
+    'the weights are the roots of the numbers of tokens, and not their shares':
+        lambda counts: counts.sqrt()/counts.sqrt().sum(),
+    'one is taken off the number of all tokens': lambda counts: counts/(counts.sum() - 1),
     'the sum of the means is divided by the number of tokens, and no mean is multiplied by its own':
         lambda counts: torch.ones_like(counts)/counts.sum(),
 }
@@ -116,6 +124,19 @@ def mean_of_numbers(means, counts):
     return means.nanmean()
 
 
+def sums_of_some(means, counts):
+    "The mean of the sums that are numbers, by the mean number of tokens of all."
+    return (means*counts).nanmean()/counts.float().mean()
+
+
+def middle_mean(means, counts):
+    return means.nanmedian()
+
+
+def largest_process(means, counts):
+    return means[counts.argmax()]
+
+
 def halves_after_halves(means, counts):
     "One process after the other is merged, each time with a half."
     mean, *others = means[counts > 0]
@@ -138,6 +159,10 @@ def mean_mistakes():
     mistakes = {
         'the means that are numbers are averaged, whatever number of tokens they stand for':
             mean_of_numbers,
+        'the sums are averaged over the processes that have a mean, and the numbers of tokens over '
+        'all': sums_of_some,
+        'this is the middle one of the means': middle_mean,
+        'only the process with the most tokens is asked': largest_process,
         'two means are merged with a half each, whatever they stand for': halves_after_halves,
         'what each process adds is returned, and nothing is added up': parts_not_added,
         'the sums lose their fractions: they are turned into integers': sums_without_fractions,
@@ -305,12 +330,12 @@ RIGHT_WHITENING = {
         ((x - shift)*torch.rsqrt(spread + 1e-8)).masked_fill(mask == 0, 0),
 }
 
-# %% ../../nbs/exercises/scale.ipynb #f73eb667
-def size_of(x):
+# %% ../../nbs/exercises/scale.ipynb #86a39369
+def all_places_of(x):
     return torch.tensor(float(x.numel()))
 
 
-def rows_of(x):
+def number_of_rows(x):
     return torch.tensor(float(len(x)))
 
 
@@ -320,11 +345,12 @@ WHITENING_MEANS = {
     'the means of the processes are averaged, and they have different numbers of tokens':
         lambda x, mask, over: over(masked_mean(x, mask))/one_of_each(over),
     'nothing is shifted: the mean is not taken off': lambda x, mask, over: torch.tensor(0.0),
-    'the mean is over all places, padding too': lambda x, mask, over: over(x.sum())/over(size_of(x)),
+    'the mean is over all places, padding too':
+        lambda x, mask, over: over(x.sum())/over(all_places_of(x)),
     'the mean is over all places, and NaN or junk on padding comes in':
-        lambda x, mask, over: over(x.mean()*x.numel())/over(size_of(x)),
+        lambda x, mask, over: over(x.mean()*x.numel())/over(all_places_of(x)),
     'the sum is divided by the number of rows, and not of tokens':
-        lambda x, mask, over: over(x.sum())/over(rows_of(x)),
+        lambda x, mask, over: over(x.sum())/over(number_of_rows(x)),
     'the sum of all is divided by the process\'s own number of tokens':
         lambda x, mask, over: over(x.sum())/mask.sum(),
     'the sum of the process is divided by the number of tokens of all':
@@ -350,13 +376,13 @@ WHITENING_VARIANCES = {
     'it divides by N - 1, and `whiten` of lesson 5 divides by N':
         lambda x, shift, mask, over: over(squares_around(x, shift, mask))/(over(mask.sum()) - 1),
     'the variance is over all places, padding too':
-        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(size_of(x)),
+        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(all_places_of(x)),
     'the variance is over all places, and what stands on padding comes in':
-        lambda x, shift, mask, over: over(((x - shift)**2).sum())/over(size_of(x)),
+        lambda x, shift, mask, over: over(((x - shift)**2).sum())/over(all_places_of(x)),
     'what stands on padding comes into the sum of squares':
         lambda x, shift, mask, over: over(((x - shift)**2).sum())/over(mask.sum()),
     'the squares are divided by the number of rows, and not of tokens':
-        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(rows_of(x)),
+        lambda x, shift, mask, over: over(squares_around(x, shift, mask))/over(number_of_rows(x)),
     'the squares of all are divided by the process\'s own number of tokens':
         lambda x, shift, mask, over: over(squares_around(x, shift, mask))/mask.sum(),
 }
@@ -421,9 +447,18 @@ def masked_by_product(advantages, mask, over_processes):
     return centred*torch.rsqrt(spread + 1e-8)
 
 
+def empty_mean(advantages, mask, over_processes):
+    "The mean of no tokens is NaN, and so is every sum with it."
+    real = advantages[mask == 1]
+    count = over_processes(mask.sum())
+    shift = over_processes(real.mean()*len(real))/count
+    centred = (advantages - shift).masked_fill(mask == 0, 0)
+    return centred*torch.rsqrt(over_processes((centred**2).sum())/count + 1e-8)
+
+
 def all_places(advantages, mask, over_processes):
     "As if there were no mask, until the last line."
-    places = over_processes(size_of(advantages))
+    places = over_processes(all_places_of(advantages))
     shift = over_processes(advantages.sum())/places
     spread = over_processes(((advantages - shift)**2).sum())/places
     return (advantages - shift)*torch.rsqrt(spread + 1e-8)*mask
@@ -436,6 +471,8 @@ def whitening_mistakes():
         'tokens': own_means_and_spreads,
         'padding is multiplied by 0, and what stands there may be NaN: 0 times NaN is NaN':
             masked_by_product,
+        'a process without tokens hands over the mean of nothing, which is NaN, and so is the sum':
+            empty_mean,
         'padding is counted, and what stands there comes into mean and variance': all_places,
     }
     return mistakes | wrong_versions(whitened_with, RIGHT_WHITENING, {
@@ -447,7 +484,8 @@ check_whiten_over_processes = Check(
     plain_whiten_over_processes,
     cases={
         'even a process alone is not whitened as lesson 5 does': parts_of([[1.0, 2.0, 6.0]]),
-        'a process alone has padding': with_junk(parts_of([[3.0, -1.0, None], [2.0, None, None]]), 9),
+        'a process alone has padding':
+            with_junk(parts_of([[3.0, -1.0, None], [2.0, None, None]]), 9.0),
         'two processes with equally many tokens, which differ in their mean':
             parts_of([[1.0, 3.0]], [[7.0, 5.0]]),
         'two processes with the same mean, which differ in their spread':
@@ -570,6 +608,8 @@ FROZEN_BYTES = {
             models*(weights - trained)*frozen_width,
     'the frozen models get gradients or averages, and nothing of them is trained':
         lambda weights, trained, width, models, frozen_width: models*weights*(frozen_width + 12),
+    'the policy is counted once more among the frozen models':
+        lambda weights, trained, width, models, frozen_width: (models + 1)*weights*frozen_width,
     'the frozen models are counted with one byte for each weight':
         lambda weights, trained, width, models, frozen_width: models*weights,
 }
@@ -601,8 +641,9 @@ SHARINGS = {
         lambda policy, gradients, averages, frozen, n: (policy + gradients + averages)*n + frozen,
 }
 
-# %% ../../nbs/exercises/scale.ipynb #1957601d
-BYTE_UNITS = {'kB': 1e3, 'KiB': 2**10, 'MB': 1e6, 'MiB': 2**20, 'GB': 1e9, 'GiB': 2**30, 'bits': 1/8}
+# %% ../../nbs/exercises/scale.ipynb #3bb84300
+BYTE_UNITS = {
+    'kB': 1e3, 'KiB': 2**10, 'MB': 1e6, 'MiB': 2**20, 'GB': 1e9, 'GiB': 2**30, 'bits': 1/8}
 
 
 def in_unit(version, size):
@@ -611,15 +652,36 @@ def in_unit(version, size):
     return other_unit
 
 
-def with_float32_copy(weights, trained, *arguments):
-    return plain_bytes_of_training(weights, trained, *arguments) + 4*trained/arguments[-1]
+def with_more(each):
+    "A version with more bytes for each trained weight: a fourth number, or wider ones."
+    def version(weights, trained, *arguments):
+        return plain_bytes_of_training(weights, trained, *arguments) + each*trained/arguments[-1]
+    return version
+
+
+def sixteen_each(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return float(16*weights/processes + frozen_models*weights*frozen_bytes)
+
+
+def only_trained_shared(weights, trained, weight_bytes, *arguments):
+    still = (weights - trained)*weight_bytes
+    return still + plain_bytes_of_training(weights, trained, weight_bytes, *arguments) - (
+        still/arguments[-1])
 
 
 def memory_mistakes():
-    copied = 'a copy of the trained weights in float32 is counted, which was not asked for'
+    others = {
+        'a copy of the trained weights in float32 is counted, which was not asked for':
+            with_more(4),
+        'a number in float32 is counted with 8 bytes, and it takes 4': with_more(12),
+        'a number in float32 is counted with 32 bytes: these are its bits': with_more(3*28),
+        'these are 16 bytes for each weight, a rule of thumb where all are trained': sixteen_each,
+        'of the policy only what is trained is shared out, and its other weights are to be too':
+            only_trained_shared,
+    }
     units = {f'this is the number of {unit}, and bytes are asked for':
                  in_unit(plain_bytes_of_training, size) for unit, size in BYTE_UNITS.items()}
-    return {copied: with_float32_copy} | units | wrong_versions(held_with, RIGHT_MEMORY, {
+    return others | units | wrong_versions(held_with, RIGHT_MEMORY, {
         'averages': AVERAGE_BYTES, 'gradients': GRADIENT_BYTES, 'policy': POLICY_BYTES,
         'frozen': FROZEN_BYTES, 'sharing': SHARINGS})
 
@@ -707,6 +769,8 @@ ROWS = {
         lambda weights, width: 2*weights*width,
     'operations are counted for each byte, one and not two for each weight':
         lambda weights, width: weights*width,
+    'operations are counted for each row, and they are for each weight and row':
+        lambda weights, width: 2,
     'six operations are counted for each weight, as in training': lambda weights, width: 6*weights,
 }
 ROUNDINGS = {
@@ -721,8 +785,8 @@ ROUNDINGS = {
         lambda limit: math.ceil(limit) - 1,
 }
 
-# %% ../../nbs/exercises/scale.ipynb #f85d32ff
-RATES = {
+# %% ../../nbs/exercises/scale.ipynb #8ed81582
+TOKEN_RATES = {
     'these are steps a second, and each step gives B tokens':
         lambda B, read, a_row, smallest: 1/max(read, B*a_row),
     'the two times are added, and they go on at the same time: the longer one counts':
@@ -737,6 +801,9 @@ RATES = {
         lambda B, read, a_row, smallest: B/read,
     'only operations are counted, as at the smallest batch size; below it reading takes longer':
         lambda B, read, a_row, smallest: 1/a_row,
+    'from the smallest batch size on its rows are divided by the time of reading, and their '
+    'operations take longer':
+        lambda B, read, a_row, smallest: min(B, smallest)/read,
     'these are the seconds of a step': lambda B, read, a_row, smallest: max(read, B*a_row),
     'these are the seconds of a token': lambda B, read, a_row, smallest: max(read, B*a_row)/B,
     'these are the tokens a millisecond': lambda B, read, a_row, smallest:
@@ -757,6 +824,12 @@ def swapped_limits(*arguments):
     return rate, smallest
 
 
+def limit_from_here(B, weights, weight_bytes, peak, bandwidth):
+    "How many times the rows there are would do."
+    _, rate = plain_sampling_limit(B, weights, weight_bytes, peak, bandwidth)
+    return math.ceil(peak*weight_bytes/(2*B*bandwidth)), rate
+
+
 def limit_alone(*arguments):
     return plain_sampling_limit(*arguments)[0]
 
@@ -768,10 +841,12 @@ def rate_alone(*arguments):
 def limit_mistakes():
     mistakes = {
         'the two are swapped: first the batch size, then the tokens a second': swapped_limits,
+        'the batch size must not depend on B: operations of a single row are to be compared':
+            limit_from_here,
         'only the batch size comes back, and tokens a second are asked for too': limit_alone,
         'only the tokens a second come back, and the batch size is asked for too': rate_alone,
     }
-    parts = {'reading': READINGS, 'row': ROWS, 'rounding': ROUNDINGS, 'rate': RATES}
+    parts = {'reading': READINGS, 'row': ROWS, 'rounding': ROUNDINGS, 'rate': TOKEN_RATES}
     mistakes |= wrong_versions(limits_with, RIGHT_LIMITS, parts)
     for part in ('reading', 'row'):
         for said, wrong in parts[part].items():
@@ -798,15 +873,19 @@ check_sampling_limit = Check(
 )
 
 # %% ../../nbs/exercises/scale.ipynb #f67a4699
-def plain_old_weights(logprobs, sampler_logprobs, mask, cap):
-    weights, real = torch.ones(mask.shape), []
-    for place in mask.nonzero().tolist():
-        b, t = place
-        log_ratio = logprobs[b, t].item() - sampler_logprobs[b, t].item()
-        weights[b, t] = min(math.exp(log_ratio), cap)
-        real.append(weights[b, t].item())
-    share = sum(real)**2/sum(w**2 for w in real)/len(real)
-    return weights, torch.tensor(share)
+def plain_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    B, R = mask.shape
+    weights, share = torch.ones(B, R), torch.zeros(R)
+    for b in range(B):
+        total = 0
+        for t in range(int(mask[b].sum())):
+            total += logprobs[b, t].item() - sampler_logprobs[b, t].item()
+            weights[b, t] = math.exp(min(total, math.log(cap)))
+    for t in range(R):
+        real = weights[mask[:, t] == 1, t].tolist()
+        if real:
+            share[t] = sum(real)**2/sum(w**2 for w in real)/len(real)
+    return weights, share
 
 
 def old_responses(logprobs, sampler_logprobs, cap):
@@ -820,18 +899,25 @@ def old_responses(logprobs, sampler_logprobs, cap):
 def random_old_responses(seed):
     "Ragged rows, weights on both sides of the cap, and padding of several kinds."
     torch.manual_seed(seed)
-    B, R = 2 + seed % 3, 3 + seed % 4
-    lengths = torch.randint(1, R + 1, (B, 1))
+    B, R = 3 + seed % 3, 4 + seed % 4
+    lengths = torch.randint(0, R + 1 - seed % 2, (B, 1))
     lengths[seed % 2] = R - 1
     mask = (torch.arange(R) < lengths).long()
     sampler = -3*torch.rand(B, R) - 0.5
-    learner = sampler + 0.8*torch.randn(B, R)
-    junk, other_junk = ((-math.inf, -math.inf), (0.0, -1.0), (-4.0, -math.inf))[seed % 3]
-    learner, sampler = learner.masked_fill(mask == 0, junk), sampler.masked_fill(mask == 0, other_junk)
+    learner = sampler + 0.6*torch.randn(B, R)
+    junk = ((-math.inf, -math.inf), (0.0, -1.0), (-4.0, -math.inf))[seed % 3]
+    learner = learner.masked_fill(mask == 0, junk[0])
+    sampler = sampler.masked_fill(mask == 0, junk[1])
     return learner, sampler, mask, (2.0, 1.5, 3.0, 1.2, 5.0)[seed % 5]
 
-# %% ../../nbs/exercises/scale.ipynb #bb89c353
-def without_gradient(answer, logprobs, sampler_logprobs, mask, cap):
+# %% ../../nbs/exercises/scale.ipynb #e6a7479c
+def has_gradient(x):
+    "Whether a gradient flows through a tensor, or through one of a list."
+    items = x if isinstance(x, (list, tuple)) else [x]
+    return any(getattr(item, 'requires_grad', False) for item in items)
+
+
+def pair_of_constants(answer, logprobs, sampler_logprobs, mask, cap):
     "What the answer gives, or the sentence that says where a gradient flows."
     result = answer(logprobs, sampler_logprobs, mask, cap)
     if not isinstance(result, (tuple, list)) or len(result) != 2:
@@ -840,56 +926,51 @@ def without_gradient(answer, logprobs, sampler_logprobs, mask, cap):
     tracked = logprobs.clone().requires_grad_().clone()  # the sampler's are constants anyway
     again = answer(tracked, sampler_logprobs.clone(), mask.clone(), cap)
     for name, x in zip(('weights', 'effective share'), again):
-        if getattr(x, 'requires_grad', False):
+        if has_gradient(x):
             return f'a gradient flows through the {name}, and a weight is a constant: detach it'
     return result
 
 # %% ../../nbs/exercises/scale.ipynb #037082b2
-def old_weights_with(ratio, cut, padding, share):
-    "A version: log-ratios, how they become weights, what stands on padding, and the share."
+def prefix_weights_with(ratio, product, cut, padding, share):
+    "A version: log-ratios, what is multiplied, what is cut off, padding, and the share."
     @torch.no_grad()
     def version(logprobs, sampler_logprobs, mask, cap):
         log_ratio = ratio(logprobs, sampler_logprobs, mask)
-        weights = padding(cut(log_ratio, cap), mask)
-        return weights, share(weights, log_ratio.exp(), mask)
+        weights = padding(cut(log_ratio, product, cap), mask)
+        return weights, share(weights, product(log_ratio).exp(), mask)
     return version
 
 
-def kish(weights):
-    return weights.sum()**2/(weights**2).sum()
+def kish_by_place(weights, mask, places=0):
+    "The effective number of the real weights: at each place, in each row (1), or of all (None)."
+    real = weights.masked_fill(mask == 0, 0)
+    return real.sum(places)**2/(real**2).sum(places)
 
 
-RIGHT_OLD_WEIGHTS = {
+def zero_without_rows(share, mask):
+    return share.masked_fill(mask.sum(0) == 0, 0)
+
+
+def share_by_place(weights, raw, mask):
+    return zero_without_rows(kish_by_place(weights, mask)/mask.sum(0), mask)
+
+
+RIGHT_PREFIX_WEIGHTS = {
     'ratio': lambda learner, sampler, mask: (learner - sampler).masked_fill(mask == 0, 0),
-    'cut': lambda ratio, cap: ratio.exp().clamp(max=cap),
+    'product': lambda ratio: ratio.cumsum(1),
+    'cut': lambda ratio, product, cap: product(ratio).exp().clamp(max=cap),
     'padding': lambda weights, mask: weights.masked_fill(mask == 0, 1),
-    'share': lambda weights, raw, mask: kish(weights[mask == 1])/mask.sum(),
+    'share': share_by_place,
 }
 
 # %% ../../nbs/exercises/scale.ipynb #9dd11998
-def sum_of_row(learner, sampler, mask):
-    ratio = (learner - sampler).masked_fill(mask == 0, 0)
-    return ratio.sum(1, keepdim=True).expand_as(ratio)
-
-
-def mean_of_row(learner, sampler, mask):
-    return sum_of_row(learner, sampler, mask)/mask.sum(1, keepdim=True)
-
-
 def from_probabilities(learner, sampler, mask):
     return (learner.exp()/sampler.exp()).masked_fill(mask == 0, 1).log()
 
 
-OLD_RATIOS = {
+PREFIX_RATIOS = {
     'it is the wrong way round: the learner stands above, the sampler below':
         lambda learner, sampler, mask: (sampler - learner).masked_fill(mask == 0, 0),
-    'one weight is given to a whole response, the product over its tokens; each token has its own':
-        sum_of_row,
-    'one weight is given to a whole response, the mean over its tokens; each token has its own':
-        mean_of_row,
-    'a weight is the product up to its token, and each token has its own':
-        lambda learner, sampler, mask:
-            (learner - sampler).masked_fill(mask == 0, 0).cumsum(1),
     'probabilities are divided, and they are 0 in float32 for unlikely tokens: subtract log-probs':
         from_probabilities,
     'only the learner is asked': lambda learner, sampler, mask: learner.masked_fill(mask == 0, 0),
@@ -897,26 +978,69 @@ OLD_RATIOS = {
         lambda learner, sampler, mask: (learner - sampler).masked_fill(mask == 0, 0).abs(),
 }
 
+# %% ../../nbs/exercises/scale.ipynb #5d1e7a90
+def numbers_of_tokens(ratio):
+    return torch.arange(1, ratio.shape[1] + 1)
+
+
+def with_the_one_before(ratio):
+    before = ratio.roll(1, 1)
+    before[:, 0] = 0
+    return ratio + before
+
+
+PREFIX_PRODUCTS = {
+    'a weight is the ratio of its token alone: the tokens before it are missing':
+        lambda ratio: ratio,
+    'the product ends before token t, and its own ratio belongs to it':
+        lambda ratio: ratio.cumsum(1) - ratio,
+    'every token has the product over its whole response: what comes after it is in it too':
+        lambda ratio: ratio.sum(1, keepdim=True).expand_as(ratio),
+    'the product runs from token t to the end, and it is to run up to token t':
+        lambda ratio: ratio.flip(1).cumsum(1).flip(1),
+    'ratios are added up, and they are to be multiplied: it is log-ratios that are added':
+        lambda ratio: ratio.exp().cumsum(1).log(),
+    'this is the mean of the ratios up to token t, and not their product':
+        lambda ratio: (ratio.exp().cumsum(1)/numbers_of_tokens(ratio)).log(),
+    'log-ratios are averaged up to token t: this is a root of the product':
+        lambda ratio: ratio.cumsum(1)/numbers_of_tokens(ratio),
+    'the product runs down the rows, and not along each response':
+        lambda ratio: ratio.cumsum(0),
+    'only the token before is taken in, and all before it are to be': with_the_one_before,
+    'ratios are multiplied, and one of them is too large or too small for float32: add log-ratios':
+        lambda ratio: ratio.exp().cumprod(1).log(),
+}
+
 # %% ../../nbs/exercises/scale.ipynb #7a471a6a
-OLD_CUTS = {
+def factors_cut(ratio, product, cap):
+    return product(ratio.exp().clamp(max=cap).log()).exp()
+
+
+PREFIX_CUTS = {
+    'each ratio is cut off, and then they are multiplied; the product is to be cut off':
+        factors_cut,
+    'each ratio is cut off, and then the product once more; only the product is to be cut off':
+        lambda ratio, product, cap: factors_cut(ratio, product, cap).clamp(max=cap),
     'it is cut off from below: a weight is at most `cap`, and not at least':
-        lambda ratio, cap: ratio.exp().clamp(min=cap),
+        lambda ratio, product, cap: product(ratio).exp().clamp(min=cap),
     'it is cut off on both sides, and only from above is asked for':
-        lambda ratio, cap: ratio.exp().clamp(1/cap, cap),
-    'the log-ratio is cut off at `cap`, and not the weight':
-        lambda ratio, cap: ratio.clamp(max=cap).exp(),
-    'a weight above `cap` becomes 0, and it is to become `cap`':
-        lambda ratio, cap: ratio.exp().masked_fill(ratio.exp() > cap, 0),
-    'a weight above `cap` becomes 1, and it is to become `cap`':
-        lambda ratio, cap: ratio.exp().masked_fill(ratio.exp() > cap, 1),
-    'the cap is 2, whatever was handed over': lambda ratio, cap: ratio.exp().clamp(max=2),
-    'the cap is 1, whatever was handed over': lambda ratio, cap: ratio.exp().clamp(max=1),
-    'nothing is cut off': lambda ratio, cap: ratio.exp(),
-    'the weights are log-ratios: the exponential is missing': lambda ratio, cap:
-        ratio.clamp(max=cap),
+        lambda ratio, product, cap: product(ratio).exp().clamp(1/cap, cap),
+    'the logarithm is cut off at `cap`, and not the weight':
+        lambda ratio, product, cap: product(ratio).clamp(max=cap).exp(),
+    'a weight above `cap` becomes 0, and it is to become `cap`': lambda ratio, product, cap:
+        product(ratio).exp().masked_fill(product(ratio).exp() > cap, 0),
+    'a weight above `cap` becomes 1, and it is to become `cap`': lambda ratio, product, cap:
+        product(ratio).exp().masked_fill(product(ratio).exp() > cap, 1),
+    'the cap is 2, whatever was handed over':
+        lambda ratio, product, cap: product(ratio).exp().clamp(max=2),
+    'the cap is 1, whatever was handed over':
+        lambda ratio, product, cap: product(ratio).exp().clamp(max=1),
+    'nothing is cut off': lambda ratio, product, cap: product(ratio).exp(),
+    'the weights are logarithms: the exponential is missing':
+        lambda ratio, product, cap: product(ratio).clamp(max=cap),
     'it is cut off around 1, between 1 - cap and 1 + cap, as in PPO':
-        lambda ratio, cap: ratio.exp().clamp(1 - cap, 1 + cap),
-    'it is cut off at 1 + cap': lambda ratio, cap: ratio.exp().clamp(max=1 + cap),
+        lambda ratio, product, cap: product(ratio).exp().clamp(1 - cap, 1 + cap),
+    'it is cut off at 1 + cap': lambda ratio, product, cap: product(ratio).exp().clamp(max=1 + cap),
 }
 
 # %% ../../nbs/exercises/scale.ipynb #9e525491
@@ -924,11 +1048,17 @@ def averaging_to_one(weights, mask):
     return (weights/weights[mask == 1].mean()).masked_fill(mask == 0, 1)
 
 
-OLD_PADDINGS = {
+def averaging_to_one_by_place(weights, mask):
+    means = weights.masked_fill(mask == 0, 0).sum(0)/mask.sum(0)
+    return (weights/means).masked_fill(mask == 0, 1)
+
+
+PREFIX_PADDINGS = {
     'padding is 0, and 1 is asked for': lambda weights, mask: weights.masked_fill(mask == 0, 0),
+    'padding keeps the product of its row, and 1 is asked for': lambda weights, mask: weights,
     'the weights are divided by their mean, which was not asked for': averaging_to_one,
-    'the weights are divided by their mean, and padding is not 1':
-        lambda weights, mask: weights/weights[mask == 1].mean(),
+    'the weights are divided by their mean at each place, which was not asked for':
+        averaging_to_one_by_place,
     'the weights are divided by their sum, which was not asked for':
         lambda weights, mask: (weights/weights[mask == 1].sum()).masked_fill(mask == 0, 1),
 }
@@ -938,24 +1068,75 @@ def raw_padding(repair):
     "A version that leaves padding to `repair`, of weights and mask."
     @torch.no_grad()
     def version(logprobs, sampler_logprobs, mask, cap):
-        weights = repair((logprobs - sampler_logprobs).exp().clamp(max=cap), mask)
-        return weights, kish(weights[mask == 1])/mask.sum()
+        weights = repair((logprobs - sampler_logprobs).cumsum(1).exp().clamp(max=cap), mask)
+        return weights, share_by_place(weights, None, mask)
     return version
 
 
 @torch.no_grad()
 def padding_times_zero(logprobs, sampler_logprobs, mask, cap):
-    weights = ((logprobs - sampler_logprobs)*mask).exp().clamp(max=cap)
-    return weights, kish(weights[mask == 1])/mask.sum()
+    weights = ((logprobs - sampler_logprobs)*mask).cumsum(1).exp().clamp(max=cap)
+    return weights, share_by_place(weights, None, mask)
 
 
 @torch.no_grad()
 def padding_in_share(logprobs, sampler_logprobs, mask, cap):
-    weights = (logprobs - sampler_logprobs).exp().clamp(max=cap)
-    return weights, kish(weights)/weights.numel()
+    weights = (logprobs - sampler_logprobs).cumsum(1).exp().clamp(max=cap)
+    return weights, kish_by_place(weights, torch.ones_like(mask))/len(mask)
 
 
-OLD_RAW = {
+@torch.no_grad()
+def share_by_product(logprobs, sampler_logprobs, mask, cap):
+    weights = (logprobs - sampler_logprobs).cumsum(1).exp().clamp(max=cap)
+    share = kish_by_place(weights*mask, torch.ones_like(mask))/mask.sum(0)
+    return weights.masked_fill(mask == 0, 1), zero_without_rows(share, mask)
+
+# %% ../../nbs/exercises/scale.ipynb #b36f0c28
+@torch.no_grad()
+def cut_on_the_way(logprobs, sampler_logprobs, mask, cap):
+    "What is left of the product is multiplied with the next ratio."
+    log_ratio = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
+    weights = torch.ones(mask.shape)
+    left = torch.zeros(len(mask))
+    for t in range(mask.shape[1]):
+        left = (left + log_ratio[:, t]).clamp(max=math.log(cap))
+        weights[:, t] = left.exp()
+    weights = weights.masked_fill(mask == 0, 1)
+    return weights, share_by_place(weights, None, mask)
+
+
+@torch.no_grad()
+def prefixes_divided(logprobs, sampler_logprobs, mask, cap):
+    ratios = logprobs.cumsum(1).exp()/sampler_logprobs.cumsum(1).exp()
+    weights = ratios.clamp(max=cap).masked_fill(mask == 0, 1)
+    return weights, share_by_place(weights, None, mask)
+
+
+@torch.no_grad()
+def share_of_ratios(logprobs, sampler_logprobs, mask, cap):
+    weights, _ = plain_prefix_weights(logprobs, sampler_logprobs, mask, cap)
+    return weights, share_by_place((logprobs - sampler_logprobs).exp().clamp(max=cap), None, mask)
+
+
+def swapped_pair(*arguments):
+    weights, share = plain_prefix_weights(*arguments)
+    return share, weights
+
+
+def real_weights_only(logprobs, sampler_logprobs, mask, cap):
+    weights, share = plain_prefix_weights(logprobs, sampler_logprobs, mask, cap)
+    return weights[mask == 1], share
+
+# %% ../../nbs/exercises/scale.ipynb #41c9d7e5
+PREFIX_RAW = {
+    'the product is cut off on the way, and the next ratio multiplies what is left; each product '
+    'is to be cut off by itself': cut_on_the_way,
+    'the probability of all tokens so far is 0 in float32 where they are many or unlikely: '
+    'subtract log-probs': prefixes_divided,
+    'the share is that of the single ratios, and not of the products': share_of_ratios,
+    'for the share padding is multiplied by 0, and NaN times 0 is NaN': share_by_product,
+    'the two are swapped: first the weights, then the share': swapped_pair,
+    'the weights of the real tokens alone come back, and (B, R) is asked for': real_weights_only,
     'padding is left as it comes, NaN where both log-probs are minus infinity; 1 is asked for':
         raw_padding(lambda weights, mask: weights),
     'on padding NaN becomes 1 and other numbers stay: padding is where the mask is 0':
@@ -969,51 +1150,91 @@ OLD_RAW = {
 }
 
 # %% ../../nbs/exercises/scale.ipynb #3f5e9e5b
-def share_of_rows(weights, raw, mask):
-    real = weights*mask
-    return (real.sum(1)**2/(real**2).sum(1)/mask.sum(1)).mean()
+def with_padding(weights):
+    "The effective number of weights at each place, padding counted."
+    return kish_by_place(weights, torch.ones_like(weights))
 
 
-OLD_SHARES = {
-    'the share is over all places, and padding is no sample':
-        lambda weights, raw, mask: kish(weights)/weights.numel(),
-    'the sums are over all places, and only n is that of the real tokens':
-        lambda weights, raw, mask: kish(weights)/mask.sum(),
-    'the sums are over the real tokens, and n is the number of all places':
-        lambda weights, raw, mask: kish(weights[mask == 1])/weights.numel(),
-    'this is the effective number of tokens, and not its share: it is not divided by n':
-        lambda weights, raw, mask: kish(weights[mask == 1]),
-    'the share is upside down': lambda weights, raw, mask: mask.sum()/kish(weights[mask == 1]),
-    'the sum above is not squared': lambda weights, raw, mask:
-        weights[mask == 1].sum()/(weights[mask == 1]**2).sum()/mask.sum(),
+def places_so_far(weights, raw, mask):
+    real = weights.masked_fill(mask == 0, 0)
+    n = mask.sum(0).cumsum(0)
+    return real.sum(0).cumsum(0)**2/(real**2).sum(0).cumsum(0)/n
+
+
+def slipped_fraction(slip):
+    "The share from the sum, the sum of the squares and the number of rows at each place."
+    def share(weights, raw, mask):
+        real = weights.masked_fill(mask == 0, 0)
+        return zero_without_rows(slip(real.sum(0), (real**2).sum(0), mask.sum(0)), mask)
+    return share
+
+# %% ../../nbs/exercises/scale.ipynb #e07a52b1
+PREFIX_SHARES = {
+    'the share is taken over all tokens together, and one for each place is asked for':
+        lambda weights, raw, mask: kish_by_place(weights, mask, None)/mask.sum(),
+    'the share is taken over all places together, padding too, and one for each is asked for':
+        lambda weights, raw, mask: with_padding(weights.reshape(-1, 1))[0]/weights.numel(),
+    'the share is taken along each response, and it is to be taken over the rows, at each place':
+        lambda weights, raw, mask: kish_by_place(weights, mask, 1)/mask.sum(1),
+    'the share takes in all places up to t together, and it is to take in place t alone':
+        places_so_far,
+    'padding is counted in the share, and it is no sample':
+        lambda weights, raw, mask: with_padding(weights)/len(mask),
+    'padding is counted in the sums, and only n is that of the real tokens':
+        lambda weights, raw, mask: zero_without_rows(with_padding(weights)/mask.sum(0), mask),
+    'the share is divided by the number of all rows, and only those with a token there count':
+        lambda weights, raw, mask: zero_without_rows(kish_by_place(weights, mask)/len(mask), mask),
+    'this is the effective number of rows, and not its share: it is not divided by n':
+        lambda weights, raw, mask: zero_without_rows(kish_by_place(weights, mask), mask),
+    'where no row has a token the share is NaN, 0 over 0, and 0 is asked for there':
+        lambda weights, raw, mask: kish_by_place(weights, mask)/mask.sum(0),
+    'where no row has a token the share is 1, and 0 is asked for there': lambda weights, raw, mask:
+        (kish_by_place(weights, mask)/mask.sum(0)).masked_fill(mask.sum(0) == 0, 1),
+    'places without a token are left out, and one share for each of the R places is asked for':
+        lambda weights, raw, mask: share_by_place(weights, raw, mask)[mask.sum(0) > 0],
     'the share is that of the weights before they are cut off':
-        lambda weights, raw, mask: kish(raw[mask == 1])/mask.sum(),
-    'the share is taken row by row and averaged, and it is over all real tokens together':
-        share_of_rows,
+        lambda weights, raw, mask: share_by_place(raw, raw, mask),
+    'the share is upside down': slipped_fraction(lambda total, squares, n: n*squares/total**2),
+    'the sum above is not squared': slipped_fraction(lambda total, squares, n: total/squares/n),
+    'the whole fraction is squared, and only the sum above is to be':
+        slipped_fraction(lambda total, squares, n: (total/squares)**2/n),
+    'the sum below is squared, and it is the sum of the squares':
+        slipped_fraction(lambda total, squares, n: 1/n),
     'this is the mean of the weights, and not the effective share':
-        lambda weights, raw, mask: weights[mask == 1].mean(),
-    'the share is divided by the number of rows, and not of tokens':
-        lambda weights, raw, mask: kish(weights[mask == 1])/len(mask),
+        slipped_fraction(lambda total, squares, n: total/n),
 }
 
 # %% ../../nbs/exercises/scale.ipynb #15051906
-check_old_weights = Check(
-    plain_old_weights,
+check_prefix_weights = Check(
+    plain_prefix_weights,
     cases={
         'where both agree every weight is 1': old_responses([[-1.0, -2.0]], [[-1.0, -2.0]], 2.0),
-        'the learner makes a token half as likely':
-            old_responses([[-1.0, -1.7]], [[-1.0, -1.0069]], 2.0),
-        'a weight is cut off at the cap': old_responses([[-0.1, -1.0]], [[-2.0, -1.5]], 3.0),
-        'a very small weight stays': old_responses([[-6.0, -1.0]], [[-1.0, -1.2]], 2.0),
-        'a row is padded with minus infinity': old_responses(
-            [[-1.0, -2.0, None], [-0.5, None, None]], [[-1.5, -1.0, None], [-0.7, None, None]], 2.0),
-        'tokens are so unlikely that their probability is 0 in float32':
-            old_responses([[-120.0, -131.0]], [[-119.5, -131.5]], 2.0),
+        'the learner makes two tokens half as likely each, which is a quarter for both together':
+            old_responses([[-1.6931, -1.6931]], [[-1.0, -1.0]], 2.0),
+        'a product above the cap becomes the cap, and the next one begins from the whole product':
+            old_responses([[-2.0, -0.5, -0.5, -4.0]], [[-3.0, -2.0, -2.0, -0.5]], 3.0),
+        'the share is taken over the rows, at each place':
+            old_responses([[-1.0, -2.0], [-0.5, -1.0]], [[-1.5, -1.0], [-0.75, -2.0]], 4.0),
+        'rows are padded with minus infinity': old_responses(
+            [[-1.0, -2.0, None], [-0.5, -1.0, -0.25], [-0.5, None, None]],
+            [[-1.5, -1.0, None], [-0.75, -1.5, -2.0], [-1.5, None, None]], 2.0),
+        'a row has no tokens, and no row has one at the last place': old_responses(
+            [[-1.0, -2.0, None], [None, None, None], [-0.5, None, None]],
+            [[-1.5, -1.0, None], [None, None, None], [-1.5, None, None]], 2.0),
+        'tokens are so unlikely that their probability is 0 in float32': old_responses(
+            [[-120.0, -131.0], [-1.0, -125.5]], [[-119.5, -131.5], [-2.0, -125.0]], 2.0),
+        'two tokens together are so unlikely that their probability is 0 in float32':
+            old_responses([[-50.0, -60.5], [-1.0, -2.0]], [[-50.5, -60.0], [-1.5, -1.0]], 2.0),
+        'a ratio is too large for float32, and the next one too small': old_responses(
+            [[-1.0, -121.0, -0.5], [-1.0, -1.5, -2.0]],
+            [[-120.0, -1.0, -1.0], [-1.0, -2.0, -1.0]], 2.0),
         'it is wrong once rows are ragged and padding is anything': random_old_responses,
     },
-    mistakes=OLD_RAW | wrong_versions(old_weights_with, RIGHT_OLD_WEIGHTS, {
-        'ratio': OLD_RATIOS, 'cut': OLD_CUTS, 'padding': OLD_PADDINGS, 'share': OLD_SHARES}),
-    use=without_gradient,
-    success='a token that the learner makes likelier weighs more, up to the cap, and the share says '
-            'how many equally weighted tokens the sample is worth',
+    mistakes=PREFIX_RAW | wrong_versions(prefix_weights_with, RIGHT_PREFIX_WEIGHTS, {
+        'ratio': PREFIX_RATIOS, 'product': PREFIX_PRODUCTS, 'cut': PREFIX_CUTS,
+        'padding': PREFIX_PADDINGS, 'share': PREFIX_SHARES}),
+    use=pair_of_constants,
+    success='each weight takes in all that came before its token, so the later a token stands, the '
+            'further apart its weights are, and the effective share falls from place to place; '
+            'this is why one takes weights by token',
 )

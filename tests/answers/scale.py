@@ -34,7 +34,7 @@ def my_mean_of_all(means, counts):
     weights = counts/counts.max()
     return torch.where(counts > 0, weights*means, 0).sum()
 
-# %% wrong check_mean_of_processes: the sums are averaged over the processes: the weights do not add to 1
+# %% wrong check_mean_of_processes: the sums are averaged over the processes: the weights do not add
 # the sums are averaged over the processes
 def my_mean_of_all(means, counts):
     sums = torch.where(counts > 0, means*counts, 0)
@@ -112,6 +112,33 @@ def my_mean_of_all(means, counts):
     total = sum(int(m*c) for m, c in zip(means.tolist(), counts.tolist()) if c)
     return total/counts.sum().item()
 
+# %% wrong check_mean_of_processes: the sums are averaged over the processes that have a mean
+# nanmean of sums by mean of counts
+def my_mean_of_all(means, counts):
+    return torch.nanmean(means*counts)/counts.float().mean()
+
+# %% wrong check_mean_of_processes: the weights are the roots of the numbers of tokens
+# weights grow with the root
+def my_mean_of_all(means, counts):
+    w = counts.float().sqrt()
+    return (means.nan_to_num()*w).sum()/w.sum()
+
+# %% wrong check_mean_of_processes: this is the middle one of the means
+# median
+def my_mean_of_all(means, counts):
+    return means.nanmedian()
+
+# %% wrong check_mean_of_processes: only the process with the most tokens is asked
+# largest process
+def my_mean_of_all(means, counts):
+    return means[counts.argmax()]
+
+# %% wrong check_mean_of_processes: one is taken off the number of all tokens
+# counts - 1
+def my_mean_of_all(means, counts):
+    full = counts > 0
+    return (means*counts)[full].sum()/(counts.sum() - 1)
+
 # %% right check_mean_of_processes
 # every token gets its process's mean
 def my_mean_of_all(means, counts):
@@ -149,7 +176,7 @@ def my_mean_of_all(means, counts):
             mean = mean + (other - mean)*count/n
     return mean
 
-# %% wrong check_whiten_over_processes: each process whitens its own batch, as if there were no other
+# %% wrong check_whiten_over_processes: each process whitens its own batch, as if there were no
 # each process whitens its own
 def my_whiten_over(advantages, mask, over_processes):
     return whiten(advantages, mask)
@@ -273,7 +300,7 @@ def my_whiten_over(advantages, mask, over_processes):
     centred = (advantages - total/n).masked_fill(mask == 0, 0)
     return centred*torch.rsqrt(squares/n + 1e-8)
 
-# %% wrong check_whiten_over_processes: the sum of all is divided by the process's own number of tokens
+# %% wrong check_whiten_over_processes: the sum of all is divided by the process's own number of
 # sums of all, but the process's own number of tokens
 def my_whiten_over(advantages, mask, over_processes):
     advantages = advantages.masked_fill(mask == 0, 0)
@@ -292,7 +319,7 @@ def my_whiten_over(advantages, mask, over_processes):
     variance = over_processes((centred**2).sum())/n
     return centred*torch.rsqrt(variance + 1e-8)
 
-# %% wrong check_whiten_over_processes: the square of the sum is taken, and not the sum of the squares
+# %% wrong check_whiten_over_processes: the square of the sum is taken, and not the sum of the
 # the square of the sum in place of the sum of squares
 def my_whiten_over(advantages, mask, over_processes):
     advantages = advantages.masked_fill(mask == 0, 0)
@@ -301,7 +328,7 @@ def my_whiten_over(advantages, mask, over_processes):
     variance = over_processes(centred.sum())**2/n
     return centred*torch.rsqrt(variance + 1e-8)
 
-# %% wrong check_whiten_over_processes: the small 1e-8 is missing, and so equal advantages end in 0/0
+# %% wrong check_whiten_over_processes: the small 1e-8 is missing, and so equal advantages end in
 # no small number, so equal advantages give NaN
 def my_whiten_over(advantages, mask, over_processes):
     advantages = advantages.masked_fill(mask == 0, 0)
@@ -310,7 +337,7 @@ def my_whiten_over(advantages, mask, over_processes):
     variance = over_processes((centred**2).sum())/n
     return centred/variance.sqrt()
 
-# %% wrong check_whiten_over_processes: the standard deviations of the processes, each around its own
+# %% wrong check_whiten_over_processes: the standard deviations of the processes, each around its
 # standard deviations are averaged
 def my_whiten_over(advantages, mask, over_processes):
     advantages = advantages.masked_fill(mask == 0, 0)
@@ -337,6 +364,71 @@ def my_whiten_over(advantages, mask, over_processes):
     mean = over_processes(advantages.sum())/over_processes(mask.sum())
     centred = (advantages - mean).masked_fill(mask == 0, 0)
     return centred*torch.rsqrt(masked_mean(centred**2, mask) + 1e-8)
+
+# %% wrong check_whiten_over_processes: it divides by N - 1, and `whiten` of lesson 5 divides by N
+# std shared
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages[mask.bool()]
+    n = over_processes(torch.tensor(float(len(x))))
+    mean = over_processes(x.sum())/n
+    var = over_processes(((x - mean)**2).sum())/(n - 1)
+    out = torch.zeros_like(advantages)
+    out[mask.bool()] = (x - mean)/(var.sqrt() + 1e-8)
+    return out
+
+# %% wrong check_whiten_over_processes: nothing is scaled: the deviation does not divide
+# only centred
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n, total = over_processes(torch.stack([mask.sum(), x.sum()]))
+    return (x - total/n).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: the processes hand over tensors of different shapes
+# row sums are exchanged
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n = over_processes(mask.sum(1)).sum()
+    mean = over_processes(x.sum(1)).sum()/n
+    c = (x - mean).masked_fill(mask == 0, 0)
+    return c*torch.rsqrt(over_processes((c**2).sum())/n + 1e-8)
+
+# %% wrong check_whiten_over_processes: the mean comes off the mean of the squares
+# mean not squared
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n, total, squares = over_processes(torch.stack([mask.sum(), x.sum(), (x**2).sum()]))
+    mean = total/n
+    return ((x - mean)*torch.rsqrt(squares/n - mean + 1e-8)).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: each process whitens its own batch
+# nothing exchanged: sums returned by hand
+def my_whiten_over(advantages, mask, over_processes):
+    over_processes(mask.sum())
+    return whiten(advantages, mask)
+
+# %% wrong check_whiten_over_processes: even a process alone is not whitened as lesson 5 does
+# gather all advantages flattened
+def my_whiten_over(advantages, mask, over_processes):
+    everything = over_processes(advantages[mask.bool()])
+    mean, std = everything.mean(), everything.std()
+    return ((advantages - mean)/std).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: a process without tokens hands over the mean of nothing
+# own local mean through mean(), empty gives NaN
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages[mask.bool()]
+    stats = over_processes(torch.stack([real.mean()*len(real), torch.tensor(float(len(real)))]))
+    mean = stats[0]/stats[1]
+    c = (advantages - mean).masked_fill(mask == 0, 0)
+    return c*torch.rsqrt(over_processes((c**2).sum())/stats[1] + 1e-8)
+
+# %% wrong check_whiten_over_processes: each process whitens its own batch
+# averaged over the batches whitened twice
+def my_whiten_over(advantages, mask, over_processes):
+    x = whiten(advantages, mask)
+    n, total = over_processes(torch.stack([mask.sum(), x.sum()]))
+    c = (x - total/n).masked_fill(mask == 0, 0)
+    return c*torch.rsqrt(over_processes((c**2).sum())/n + 1e-8)
 
 # %% right check_whiten_over_processes
 # three sums at once, in float64
@@ -380,6 +472,25 @@ def my_whiten_over(advantages, mask, over_processes):
     variance = over_processes(torch.tensor([squares], dtype=torch.float64)).item()/sums[0].item()
     out = (advantages.double().numpy() - mean)/math.sqrt(variance + 1e-8)
     return np.where(mask.numpy() > 0, out, 0.0)
+
+# %% right check_whiten_over_processes
+# float32 moments in one go
+def my_whiten_over(advantages, mask, over_processes):
+    x = advantages.masked_fill(mask == 0, 0)
+    n, total, squares = over_processes(torch.stack([mask.sum(), x.sum(), (x**2).sum()]))
+    mean = total/n
+    return ((x - mean)*torch.rsqrt(squares/n - mean**2 + 1e-8)).masked_fill(mask == 0, 0)
+
+# %% right check_whiten_over_processes
+# NumPy arrays are handed over
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages.numpy()[mask.numpy() > 0].astype('float64')
+    n = over_processes(np.array([len(real)]))
+    mean = (over_processes(np.array([real.sum()]))/n).numpy()
+    var = (over_processes(np.array([((real - mean)**2).sum()]))/n).numpy()
+    out = np.zeros(advantages.shape)
+    out[mask.numpy() > 0] = (real - mean)/np.sqrt(var + 1e-8)
+    return out
 
 # %% wrong check_bytes_of_training: Adam's averages are counted for all weights
 # Adam's averages for all weights
@@ -498,6 +609,43 @@ def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, proces
 def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
     total = weights*weight_bytes + 4*trained + 8*weights + frozen_models*weights*frozen_bytes
     return total/processes
+
+# %% wrong check_bytes_of_training: this is the number of GiB, and bytes are asked for
+# GiB
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    own = (weights*weight_bytes + 12*trained)/processes
+    return (own + frozen_models*weights*frozen_bytes)/2**30
+
+# %% wrong check_bytes_of_training: the policy is counted once more among the frozen models
+# frozen models + policy as copies
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 12*trained)/processes + (frozen_models + 1)*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a copy of the trained weights in float32 is counted
+# three averages
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + trained*(4 + 12))/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a number in float32 is counted with 32 bytes: these are its bits
+# float32 as 32
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 3*32*trained)/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: a number in float32 is counted with 8 bytes
+# 64-bit
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return (weights*weight_bytes + 3*8*trained)/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: these are 16 bytes for each weight
+# whole policy not shared, per weight 16
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    return 16*weights/processes + frozen_models*weights*frozen_bytes
+
+# %% wrong check_bytes_of_training: of the policy only what is trained is shared out
+# trained part only shared
+def my_bytes(weights, trained, weight_bytes, frozen_models, frozen_bytes, processes):
+    still = (weights - trained)*weight_bytes
+    return still + trained*(weight_bytes + 12)/processes + frozen_models*weights*frozen_bytes
 
 # %% right check_bytes_of_training
 # a tensor of parts
@@ -664,6 +812,48 @@ def my_sampling(B, weights, weight_bytes, peak, bandwidth):
 def my_sampling(B, weights, weight_bytes, peak, bandwidth):
     return math.ceil(weight_bytes*peak/(2*bandwidth))
 
+# %% wrong check_sampling_limit: the two times are added, and they go on at the same time
+# times added in both
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights/peak
+    return math.ceil(r/o), B/(r + o*B)
+
+# %% wrong check_sampling_limit: in the tokens a second the factor 2 is missing
+# factor two in the first only
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights/peak
+    return math.ceil(r/o), B/max(r, B*weights/peak)
+
+# %% wrong check_sampling_limit: its rows are divided by the time of reading
+# B of at least the smallest
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights/peak
+    s = math.ceil(r/o)
+    return s, B/r if B < s else s/r
+
+# %% wrong check_sampling_limit: the batch size must not depend on B
+# depends on B
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2*weights*B/peak
+    return math.ceil(r/o), B/max(r, o)
+
+# %% wrong check_sampling_limit: operations are counted for each row
+# the weights forgotten in operations
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = weights*weight_bytes/bandwidth, 2/peak
+    return math.ceil(r/o), B/max(r, o*B)
+
+# %% wrong check_sampling_limit: the weights are read anew for each row
+# reading grows with B in both
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    r, o = B*weights*weight_bytes/bandwidth, 2*weights*B/peak
+    return math.ceil(r/o), B/max(r, o)
+
+# %% wrong check_sampling_limit: in the batch size the bytes of a weight are forgotten
+# operations per weight byte
+def my_sampling(B, weights, weight_bytes, peak, bandwidth):
+    return math.ceil(peak/(2*bandwidth)), B/max(weights*weight_bytes/bandwidth, 2*weights*B/peak)
+
 # %% right check_sampling_limit
 # a search from 1 on
 def my_sampling(B, weights, weight_bytes, peak, bandwidth):
@@ -695,235 +885,557 @@ def my_sampling(B, weights, weight_bytes, peak, bandwidth):
         return smallest, B*bandwidth/(weights*weight_bytes)
     return smallest, peak/(2*weights)
 
-# %% wrong check_old_weights: a gradient flows through the weights
+# %% wrong check_prefix_weights: each ratio is cut off, and then they are multiplied; the product is
+# truncates the lesson's weights, and multiplies them
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)  # as the lesson's function
+    weights = weights.cumprod(1).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: each ratio is cut off, and then the product once more
+# truncates twice
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    ratios = log_ratios.exp().clamp(max=cap)
+    weights = ratios.cumprod(1).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the product is cut off on the way, and the next ratio multiplies
+# a running product, truncated at each step
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    running, columns = torch.ones(len(mask)), []
+    for t in range(mask.shape[1]):
+        running = (running.log() + log_ratios[:, t]).exp().clamp(max=cap)
+        columns.append(running)
+    weights = torch.stack(columns, 1).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: a gradient flows through the weights
 # a gradient flows
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
 
-# %% wrong check_old_weights: it is the wrong way round: the learner stands above
+# %% wrong check_prefix_weights: a gradient flows through the weights
+# only the sampler's log-probs are detached
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs.detach()).masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share.detach()
+
+# %% wrong check_prefix_weights: a gradient flows through the effective share
+# the weights are cut off, the share is not
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights.detach(), share
+
+# %% wrong check_prefix_weights: a gradient flows through the effective share
+# a list of shares with a gradient
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    share = []
+    for t in range(mask.shape[1]):
+        w = weights[mask[:, t] == 1, t]
+        share.append(w.sum()**2/(w**2).sum()/len(w) if len(w) else torch.tensor(0.0))
+    return weights.detach(), share
+
+# %% wrong check_prefix_weights: it is the wrong way round: the learner stands above
 # sampler over learner
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = (sampler_logprobs - logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
 
-# %% wrong check_old_weights: it is cut off from below: a weight is at most `cap`
-# at least cap
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+# %% wrong check_prefix_weights: the product ends before token t
+# without the token itself
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(min=cap).masked_fill(mask == 0, 1)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
+    before = log_ratios.cumsum(1) - log_ratios
+    weights = before.exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
 
-# %% wrong check_old_weights: padding is multiplied by 0, and NaN times 0 is NaN
-# padding is multiplied away
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    weights = ((logprobs - sampler_logprobs).detach()*mask).exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
+# %% wrong check_prefix_weights: the product ends before token t
+# moved by one, 1 for the first
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    before = torch.zeros_like(log_ratios)
+    before[:, 1:] = log_ratios.cumsum(1)[:, :-1]
+    weights = before.exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
 
-# %% wrong check_old_weights: padding is left as it comes, NaN where both log-probs are minus
-# padding is left as it comes
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    weights = (logprobs - sampler_logprobs).detach().exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: one weight is given to a whole response, the product over its
+# %% wrong check_prefix_weights: every token has the product over its whole response
 # one weight for a row
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.sum(1, keepdim=True).exp().clamp(max=cap).expand_as(log_ratios)
+    total = log_ratios.sum(1, keepdim=True).expand_as(log_ratios)
+    weights = total.exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the product runs from token t to the end
+# the sum runs the other way, like rewards to go
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    rest = log_ratios.flip(1).cumsum(1).flip(1)
+    weights = rest.exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: a weight is the ratio of its token alone
+# the lesson's weights
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: ratios are added up, and they are to be multiplied
+# a sum of ratios
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().cumsum(1).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: this is the mean of the ratios up to token t
+# a mean of ratios
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    n = torch.arange(mask.shape[1]) + 1
+    weights = (log_ratios.exp().cumsum(1)/n).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: log-ratios are averaged up to token t: this is a root
+# a geometric mean
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    n = mask.cumsum(1).clamp(min=1)
+    weights = (log_ratios.cumsum(1)/n).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the product runs down the rows
+# the other axis
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(0).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: only the token before is taken in
+# pairs
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    pairs = log_ratios.clone()
+    pairs[:, 1:] += log_ratios[:, :-1]
+    weights = pairs.exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: one of them is too large or too small for float32: add log-ratios
+# exp, then the product
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().cumprod(1).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: one of them is too large or too small for float32
+# exp, then a product of slices
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights, ratios = torch.ones(mask.shape), log_ratios.exp()
+    for t in range(mask.shape[1]):
+        weights[:, t] = ratios[:, :t + 1].prod(1).clamp(max=cap)
     weights = weights.masked_fill(mask == 0, 1)
-    real = weights[mask.bool()]
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: probabilities are divided, and they are 0 in float32
+# probabilities first
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    ratios = (logprobs.detach().exp()/sampler_logprobs.exp()).masked_fill(mask == 0, 1)
+    weights = ratios.cumprod(1).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the probability of all tokens so far is 0 in float32
+# the probability of each prefix first
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    new = logprobs.detach().cumsum(1).exp()
+    old = sampler_logprobs.cumsum(1).exp()
+    weights = (new/old).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the exponential is missing
+# no exponential
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the logarithm is cut off at `cap`
+# the logarithm is truncated
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).clamp(max=cap).exp().masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: cut off on both sides
+# both sides
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(1/cap, cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: it is cut off from below
+# at least cap
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(min=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: a weight above `cap` becomes 0
+# too large a weight becomes 0
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp()
+    weights = torch.where(weights > cap, 0, weights).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the cap is 2, whatever was handed over
+# at most 2, whatever is asked
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=2.0).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: nothing is cut off
+# no cap
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: padding keeps the product of its row
+# padding is set to 0 too early, and never to 1
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: padding is 0, and 1 is asked for
+# padding is 0
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = (log_ratios.cumsum(1).exp().clamp(max=cap))*mask
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: padding is multiplied by 0, and NaN times 0 is NaN
+# padding is multiplied away
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach()*mask
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap)
+    real, rows = weights.masked_fill(mask == 0, 0), mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: on padding NaN becomes 1 and other numbers stay
+# NaN becomes 1, other padding stays
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_products = (logprobs - sampler_logprobs).detach().cumsum(1)
+    weights = log_products.exp().clamp(max=cap).nan_to_num(1.0)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: for the share padding is multiplied by 0, and NaN times 0
+# a share with NaN
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    w = (logprobs - sampler_logprobs).detach().cumsum(1).exp().clamp(max=cap)
+    real, rows = w*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return w.masked_fill(mask == 0, 1), share
+
+# %% wrong check_prefix_weights: over all tokens together, and one for each place
+# one share
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights[mask == 1]
     return weights, real.sum()**2/(real**2).sum()/len(real)
 
-# %% wrong check_old_weights: a weight is the product up to its token
-# the product up to here
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+# %% wrong check_prefix_weights: the share is taken over all tokens together
+# one share, by the lesson's function
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
     weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
     real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
+    size = (real.sum()**2/(real**2).sum()).item()
+    return weights, size/real.numel()
 
-# %% wrong check_old_weights: the share is over all places, and padding is no sample
-# the share of all places
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+# %% wrong check_prefix_weights: the share is taken along each response
+# a share for each row
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    return weights, weights.sum()**2/(weights**2).sum()/weights.numel()
-
-# %% wrong check_old_weights: padding is 0, and 1 is asked for
-# padding is 0
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach()
-    weights = log_ratios.exp().clamp(max=cap).masked_fill(mask == 0, 0)
-    return weights, weights.sum()**2/(weights**2).sum()/mask.sum()
-
-# %% wrong check_old_weights: the log-ratio is cut off at `cap`, and not the weight
-# the logarithm is truncated
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.clamp(max=cap).exp()
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: it is cut off on both sides, and only from above is asked for
-# both sides
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(1/cap, cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: a weight above `cap` becomes 0, and it is to become `cap`
-# too large a weight becomes 0
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp()
-    weights = torch.where(weights > cap, 0, weights)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: the cap is 2, whatever was handed over
-# at most 2, whatever is asked
-def my_weights(logprobs, sampler_logprobs, mask, cap=2.0):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=2.0)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: this is the effective number of tokens, and not its share
-# the effective number of tokens, not the share
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()
-
-# %% wrong check_old_weights: the sum above is not squared
-# the square is forgotten
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: the share is that of the weights before they are cut off
-# the share before the weights are truncated
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    ratios = log_ratios.exp()
-    real = ratios[mask.bool()]
-    return ratios.clamp(max=cap), real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: the share is taken row by row and averaged
-# a share for each row, averaged
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
     real = weights*mask
-    shares = real.sum(1)**2/(real**2).sum(1)/mask.sum(1)
-    return weights, shares.mean()
+    share = real.sum(1)**2/(real**2).sum(1)/mask.sum(1)
+    return weights, share
 
-# %% wrong check_old_weights: `logprobs` is changed in place, and whoever called still needs
+# %% wrong check_prefix_weights: the share takes in all places up to t
+# the share of all up to here
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights*mask
+    above = real.sum(0).cumsum(0)**2
+    below = (real**2).sum(0).cumsum(0)*mask.sum(0).cumsum(0)
+    return weights, above/below
+
+# %% wrong check_prefix_weights: padding is counted in the share
+# padding counts as rows of weight 1
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    share = weights.sum(0)**2/(weights**2).sum(0)/len(weights)
+    return weights, share
+
+# %% wrong check_prefix_weights: divided by the number of all rows
+# divided by B
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights*mask
+    share = real.sum(0)**2/(real**2).sum(0)/len(mask)
+    return weights, share.nan_to_num(0)
+
+# %% wrong check_prefix_weights: not its share: it is not divided by n
+# the effective number
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights*mask
+    return weights, (real.sum(0)**2/(real**2).sum(0)).nan_to_num(0)
+
+# %% wrong check_prefix_weights: where no row has a token the share is NaN
+# NaN where no row has a token
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real = weights*mask
+    share = real.sum(0)**2/(real**2).sum(0)/mask.sum(0)
+    return weights, share
+
+# %% wrong check_prefix_weights: places without a token are left out
+# the last places are left out
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = real.sum(0)**2/(real**2).sum(0)/rows
+    return weights, share[rows > 0]
+
+# %% wrong check_prefix_weights: the share is that of the weights before they are cut off
+# the share of the products
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    products = log_ratios.cumsum(1).exp()
+    real, rows = products.masked_fill(mask == 0, 0), mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return products.clamp(max=cap).masked_fill(mask == 0, 1), share
+
+# %% wrong check_prefix_weights: the share is that of the single ratios
+# the share of the lesson's weights
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = log_ratios.exp().clamp(max=cap)*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: the sum above is not squared
+# the square is forgotten
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = real.sum(0)/(real**2).sum(0)/rows
+    return weights, share.nan_to_num(0)
+
+# %% wrong check_prefix_weights: `logprobs` is changed in place
 # in place
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     log_ratios = logprobs.detach()
     log_ratios -= sampler_logprobs
     log_ratios[mask == 0] = 0
-    weights = log_ratios.exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: probabilities are divided, and they are 0 in float32
-# probabilities first, which are 0 in float32 for tokens that are unlikely enough
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    ratios = logprobs.detach().exp()/sampler_logprobs.exp()
-    weights = ratios.clamp(max=cap).masked_fill(mask == 0, 1)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: the weights are log-ratios: the exponential is missing
-# no exponential
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach()
-    weights = log_ratios.clamp(max=cap).masked_fill(mask == 0, 1)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: nothing is cut off
-# no cap
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    weights = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0).exp()
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: the weights are divided by their mean, which was not asked for
-# weights that average to 1
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    weights = (weights/masked_mean(weights, mask)).masked_fill(mask == 0, 1)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: a gradient flows through the effective share
-# the weights are cut off, the share is not
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    log_ratios = (logprobs - sampler_logprobs).masked_fill(mask == 0, 0)
-    weights = log_ratios.exp().clamp(max=cap)
-    real = weights[mask.bool()]
-    return weights.detach(), real.sum()**2/(real**2).sum()/len(real)
-
-# %% wrong check_old_weights: on padding NaN becomes 1 and other numbers stay
-# NaN becomes 1, other padding stays
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    weights = (logprobs - sampler_logprobs).detach().exp().clamp(max=cap).nan_to_num(1.0)
-    real = weights[mask.bool()]
-    return weights, real.sum()**2/(real**2).sum()/len(real)
-
-# %% right check_old_weights
-# without a gradient from the start, the logarithm cut at log cap
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    with torch.no_grad():
-        log_ratios = torch.where(mask > 0, logprobs - sampler_logprobs, 0)
-        weights = log_ratios.clamp(max=math.log(cap)).exp()
-        n = mask.sum()
-        share = (weights*mask).sum()**2/(weights**2*mask).sum()/n
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
     return weights, share
 
-# %% right check_old_weights
-# token by token
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+# %% wrong check_prefix_weights: the two are swapped
+# share first
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return share, weights
+
+# %% wrong check_prefix_weights: two things are asked for
+# only weights
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap).masked_fill(mask == 0, 1)
+    return weights
+
+# %% wrong check_prefix_weights: which was not asked for
+# weights that average to 1 at each place
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.cumsum(1).exp().clamp(max=cap)*mask
+    weights = (weights/(weights.sum(0)/mask.sum(0))).masked_fill(mask == 0, 1)
+    real, rows = weights*mask, mask.sum(0)
+    share = (real.sum(0)**2/(real**2).sum(0)/rows).masked_fill(rows == 0, 0)
+    return weights, share
+
+# %% wrong check_prefix_weights: Besides: padding is counted in the share
+# each ratio truncated, and padding counted
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.clamp(max=math.log(cap)).cumsum(1).exp().masked_fill(mask == 0, 1)
+    return weights, weights.sum(0)**2/(weights**2).sum(0)/len(weights)
+
+# %% wrong check_prefix_weights: Besides: the share is taken over all tokens together
+# by token, one share: as in the lesson
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = log_ratios.exp().clamp(max=cap)
+    real = weights[mask == 1]
+    return weights, real.sum()**2/(real**2).sum()/len(real)
+
+# %% right check_prefix_weights
+# the logarithm cut at log cap; padding is mended at the end
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    with torch.no_grad():
+        log_products = (logprobs - sampler_logprobs).cumsum(1).clamp(max=math.log(cap))
+        weights = torch.where(mask > 0, log_products.exp(), 1)
+        rows = mask.sum(0)
+        share = (weights*mask).sum(0)**2/(weights**2*mask).sum(0)/rows
+    return weights, torch.where(rows > 0, share, 0)
+
+# %% right check_prefix_weights
+# token by token, a list of shares
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     B, R = mask.shape
-    weights, real = torch.ones(B, R), []
+    weights, share = torch.ones(B, R), []
     for b in range(B):
-        for t in range(R):
-            if mask[b, t]:
-                log_ratio = logprobs[b, t].item() - sampler_logprobs[b, t].item()
-                weights[b, t] = min(math.exp(log_ratio), cap)
-                real.append(weights[b, t].item())
-    return weights, sum(real)**2/sum(w*w for w in real)/len(real)
+        log_product = 0.0
+        for t in range(int(mask[b].sum())):
+            log_product += logprobs[b, t].item() - sampler_logprobs[b, t].item()
+            weights[b, t] = min(math.exp(log_product), cap)
+    for t in range(R):
+        w = [weights[b, t].item() for b in range(B) if mask[b, t]]
+        share.append(sum(w)**2/sum(x*x for x in w)/len(w) if w else 0)
+    return weights, share
 
-# %% right check_old_weights
-# only the real tokens, in float64; the share from mean and variance
-def my_weights(logprobs, sampler_logprobs, mask, cap):
-    is_real = mask.bool()
-    real = (logprobs.detach() - sampler_logprobs.detach())[is_real].double().exp().clamp_max(cap)
-    weights = torch.ones(mask.shape, dtype=torch.float64).masked_scatter(is_real, real)
-    return weights, 1/(1 + real.var(unbiased=False)/real.mean()**2)
+# %% right check_prefix_weights
+# products in float64, which holds e^119; the share from mean and variance
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    real = mask.bool()
+    ratios = (logprobs.detach().double() - sampler_logprobs.double()).exp()
+    products = torch.where(real, ratios, 1).cumprod(1)
+    weights = torch.where(real, products.clamp_max(cap), 1)
+    share = torch.zeros(mask.shape[1], dtype=torch.float64)
+    for t in range(mask.shape[1]):
+        w = weights[real[:, t], t]
+        if len(w):
+            share[t] = 1/(1 + w.var(unbiased=False)/w.mean()**2)
+    return weights, share
 
-# %% right check_old_weights
+# %% right check_prefix_weights
 # NumPy, and a list of both
-def my_weights(logprobs, sampler_logprobs, mask, cap):
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     learner, sampler = logprobs.detach().numpy(), sampler_logprobs.detach().numpy()
     real = mask.numpy() > 0
-    weights = np.ones(real.shape)
-    weights[real] = np.minimum(np.exp(learner[real].astype('float64') - sampler[real]), cap)
-    w = weights[real]
-    return [weights, w.mean()**2/(w**2).mean()]
+    log_ratios = np.subtract(learner, sampler, where=real, out=np.zeros(real.shape))
+    weights = np.where(real, np.minimum(np.exp(log_ratios.cumsum(1)), cap), 1)
+    w, n = weights*real, real.sum(0)
+    share = w.sum(0)**2/np.maximum((w**2).sum(0)*n, 1e-30)
+    return [weights, share]
+
+# %% right check_prefix_weights
+# a matrix of ones below the diagonal adds up; the mask as floats
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    real = mask.float()
+    R = real.shape[1]
+    log_ratios = torch.where(real == 1, logprobs.detach() - sampler_logprobs, 0)
+    weights = (log_ratios @ torch.ones(R, R).triu()).exp().clamp(max=cap)
+    weights = real*weights + 1 - real
+    first, second = (real*weights).sum(0), (real*weights*weights).sum(0)
+    return weights, (first*first/second/real.sum(0)).nan_to_num(0.0)
+
+# %% right check_prefix_weights
+# both are added up, and then subtracted
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    log_products = logprobs.detach().cumsum(1) - sampler_logprobs.cumsum(1)
+    weights = log_products.masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    w = weights.masked_fill(mask == 0, 0)
+    share = w.norm(p=1, dim=0)**2/w.norm(p=2, dim=0)**2/mask.sum(0)
+    return weights, torch.nan_to_num(share)
