@@ -91,8 +91,11 @@ def draw_on_band(
         draw_range(ax, column, healthy, '0.8', 0.8)
         for number, (name, group) in enumerate(runs.items()):
             draw_range(ax, column, group, f'C{number}', 0.2, name)
-        ax.set(xlabel='update', title=column, ylim=(limits or {}).get(column))
+        ax.set(xlabel='update', title=column)
         ax.grid(alpha=0.3)
+        if column in (limits or {}):
+            low, high = limits[column]
+            ax.set(ylim=(low, high), title=f'{column}\n(cut: {low:g} to {high:g})')
     if runs:
         figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
     return figure
@@ -255,7 +258,7 @@ def score_is_flat(run: Run) -> Finding | None:
 
 # %% ../nbs/10_debugging.ipynb #d79e4f3a
 def scores_are_alike(run: Run) -> Finding | None:
-    "A standard deviation of 0, or nearly."
+    "A standard deviation of 0, or nearly, in some batch."
     spread = run.lowest('score_std')  # healthy: 0.5 or more
     if spread < 1e-6:
         always = run.highest('score_std') < 1e-6
@@ -467,7 +470,7 @@ class Findings(list):
             return '\n'.join(map(str, self))
         said = 'Nothing suspicious was found.'
         if self.n_asked < self.n_symptoms:
-            said += f' Only {self.n_asked} of {self.n_symptoms} symptoms could be asked.'
+            said += f' Only {self.n_asked} of {self.n_symptoms} symptoms are asked of such a run.'
         return (f'{said} More than a third of the sick runs of lesson 10 look like this. So read '
                 'twenty responses, then make the ten checks of the page "The first hour".')
 
