@@ -21,6 +21,7 @@ from rlhf_nbdev.debugging import (
     run_of,
     suspects_of,
 )
+from rlhf_nbdev.exercises.debugging import EXPECTED
 from rlhf_nbdev.tools.models import load_model, trunk_of
 from rlhf_nbdev.tools.reading import reading_way
 
@@ -130,6 +131,14 @@ def test_the_chat_model_of_lesson_12_is_no_alarm():
     rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     settings = {'response_length': 32, 'updates': 24}
     assert len(rows) == 24 and findings_of(Run(pd.DataFrame(rows), settings)) == []
+
+
+def test_a_constant_reward_is_not_spoken_against():
+    "Some of its batches have a spread: who does not end pays the penalty."
+    for each in PATIENTS:
+        if each['illness'] == 'constant reward':
+            run = run_of(each)
+            assert all(is_borne_out(run) for is_borne_out, _ in EXPECTED['the reward is constant'])
 
 
 def test_a_folder_is_read(tmp_path):
