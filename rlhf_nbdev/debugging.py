@@ -203,8 +203,8 @@ def kl_is_negative(run: Run) -> Finding | None:
     return Finding(f'the KL ends at {run.end("kl"):.1f} nats, below 0',
                    ['the KL has the wrong sign', 'other tokens are scored',
                     'means are taken over padding'],
-                   'one token that got likelier: its log-prob less the reference\'s is above 0',
-                   True)
+                   'take a token that got likelier: its log-prob less the reference\'s must be '
+                   'above 0', True)
 
 # %% ../nbs/10_debugging.ipynb #d6dcd959
 def kl_explodes(run: Run) -> Finding | None:
@@ -242,7 +242,7 @@ def estimates_disagree(run: Run) -> Finding | None:
         return None
     return Finding(f'k3 says {k3:.0f} nats, k1 {k1:.1f}',
                    ['k3 is the wrong way round', 'other tokens are scored'],
-                   'on tokens of the policy, both means agree within their noise')
+                   'on tokens of the policy both means must agree within their noise')
 
 # %% ../nbs/10_debugging.ipynb #c49b543d
 def score_is_flat(run: Run) -> Finding | None:
@@ -268,7 +268,7 @@ def scores_are_alike(run: Run) -> Finding | None:
     if spread < 0.1:
         return Finding(f'the scores of a batch differ by {spread:.2g} (standard deviation)',
                        ['the reward reads padding', 'the reward is constant'],
-                       'score one text with other padding behind it: the same number')
+                       'score one text with other padding behind it: the number must not change')
     return None
 
 # %% ../nbs/10_debugging.ipynb #a6b96e6c
@@ -281,7 +281,7 @@ def scores_are_off_scale(run: Run) -> Finding | None:
     if run.first('score') < -0.8 and ends:  # healthy: −0.6 or more
         return Finding(f'the score starts at {run.first("score"):.2f}, and responses end',
                        ['EOS is not part of the response', 'the reward is not scaled'],
-                       'agent.ended(rollout) of a response whose last token is EOS')
+                       'call agent.ended on a response whose last token is EOS: it must be true')
     return None
 
 # %% ../nbs/10_debugging.ipynb #1caa233a
@@ -354,12 +354,12 @@ def means_are_off(run: Run) -> Finding | None:
     if abs(run.end('ppo/ratio') - 1) > 0.25:  # healthy: at most 0.011
         return Finding(f'the mean ratio is {run.end("ppo/ratio"):.2f}',
                        ['means are taken over padding', 'other tokens are scored'],
-                       'the mean of ones over the mask is 1, however much is padding')
+                       'the mean of ones over the mask must be 1, however much is padding')
     if abs(run.end('loss/policy')) > 0.15:  # healthy: at most 0.043
         return Finding(f'the policy loss ends at {run.end("loss/policy"):.2f}',
                        ['advantages are not whitened', 'whitening adds the mean back',
                         'means are taken over padding'],
-                       'the mean of the advantages over the mask is 0')
+                       'the mean of the advantages over the mask must be 0')
     return None
 
 # %% ../nbs/10_debugging.ipynb #4dea9f93
@@ -369,11 +369,11 @@ def values_are_off(run: Run) -> Finding | None:
     if run.lowest(column) < -0.5:  # healthy: −0.006 or more
         return Finding(f'the explained variance is {run.lowest(column):.1f} at its lowest',
                        ['the value head starts far from 0', 'the reward is not scaled'],
-                       'before the first step all values are 0')
+                       'before the first step all values must be 0')
     if max(abs(run.lowest(column)), abs(run.highest(column))) < 1e-3:  # healthy: 0.04 or more
         return Finding('the explained variance is 0 throughout',
                        ['values are not learnt', 'entropy and value are swapped'],
-                       'the gradient of value_head.weight is not 0')
+                       'the gradient of value_head.weight must not be 0')
     return None
 
 # %% ../nbs/10_debugging.ipynb #b8504f78
@@ -381,7 +381,7 @@ def entropy_is_odd(run: Run) -> Finding | None:
     "It is 0 throughout, or small from the start."
     if run.highest('ppo/entropy') < 1e-3:
         return Finding('the entropy is 0 throughout', ['entropy and value are swapped'],
-                       'the entropy of equal logits is log V', True)
+                       'the entropy of equal logits must be log V', True)
     ends = run.first('response_tokens') < 0.9*run.limit
     if run.first('ppo/entropy') < 0.6 and ends:  # healthy: 2.1 or more
         return Finding(f'the entropy starts at {run.first("ppo/entropy"):.2f} nats a token',
@@ -400,7 +400,7 @@ def lengths_are_odd(run: Run) -> Finding | None:
         return Finding(f'responses start with {first:.0f} of {limit} tokens',
                        ['step one never learnt to end', 'step one had no positions',
                         'step one learnt unshifted labels'],
-                       'the response mask of a demonstration holds its EOS')
+                       'the response mask of a demonstration must hold its EOS')
     if end > 0.75*limit and abs(run.end('kl')) < 1.25*limit:  # healthy: at most 0.63
         return Finding(f'responses end with {end:.0f} of {limit} tokens',
                        ['the reward pays for length', 'EOS is not part of the response'],
@@ -408,7 +408,7 @@ def lengths_are_odd(run: Run) -> Finding | None:
     if end < 0.4*first:  # healthy: 0.58 or more
         return Finding(f'responses shrink from {first:.0f} to {end:.0f} tokens',
                        ['dropout is on in the reference', 'the learning rate is too high'],
-                       'before the first update, k1 is 0 at every token')
+                       'before the first update, k1 must be 0 at every token')
     return None
 
 # %% ../nbs/10_debugging.ipynb #f4174fa6
