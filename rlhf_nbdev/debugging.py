@@ -424,7 +424,7 @@ OF_PPO = [
     last_updates_move_far, values_are_off, settings_are_odd,
 ]
 
-
+# %% ../nbs/10_debugging.ipynb #fd82832b
 def findings_of(run: Run) -> list[Finding]:  # the certain ones first
     "What looks wrong; nothing, if nothing does."
     symptoms = OF_ANY_METHOD
