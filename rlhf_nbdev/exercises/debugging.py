@@ -63,7 +63,7 @@ class Patient:
         numbers = [getattr(run, measure)(column) for run in self.healthy]
         return min(numbers), max(numbers)
 
-
+# %% ../../nbs/exercises/debugging.ipynb #2bc04be9
 @cache
 def recorded():
     return read_patients()
@@ -134,7 +134,7 @@ def in_digits(number):
         return '0' if abs(number) < 1e-12 else f'{number:.0e}'
     return f'{number:.2g}' if abs(number) < 0.1 else f'{number:.{0 if abs(number) >= 100 else 2}f}'
 
-
+# %% ../../nbs/exercises/debugging.ipynb #8e3dceee
 def figures_in_words(patient):
     "What may stand in a sentence: kl_first, kl_end, kl_low, kl_high, kl_usual, and so on."
     limit = patient.run.limit
@@ -151,7 +151,7 @@ def figures_in_words(patient):
             figures[f'{name}_{word}'] = ' to '.join(in_digits(number) for number in ends)
     return figures
 
-
+# %% ../../nbs/exercises/debugging.ipynb #3a127c22
 def usual_gold(patient):
     gold = [run.figures['gold_ppo'] for run in patient.healthy]
     return min(gold), max(gold)
@@ -169,7 +169,7 @@ def is_far(run):
 def keeps_the_reference(run):
     return max(abs(run.lowest('kl')), abs(run.highest('kl'))) < 1e-3
 
-
+# %% ../../nbs/exercises/debugging.ipynb #d462f3ce
 def moves_at_first(run):
     return run.first('ppo/approx_kl') > 0.01
 
@@ -300,7 +300,7 @@ def farthest_out(patient):
     worst = max(excess, key=excess.get)
     return worst, excess[worst]
 
-
+# %% ../../nbs/exercises/debugging.ipynb #e941c3a9
 def against_health(patient):
     "Why a run is not healthy; None where nothing speaks against it."
     column, excess = farthest_out(patient)
@@ -389,7 +389,7 @@ EVIDENCE |= {
         '({score_end}, {kl_end} nats), but many causes do that.',
 }
 
-
+# %% ../../nbs/exercises/debugging.ipynb #6fab5e3f
 def evidence(number):
     "What gives a patient's cause away."
     patient = patient_of(number)
@@ -411,7 +411,7 @@ def as_diagnoses(values):
         diagnoses[int(number)] = ' '.join(cause.lower().split()).rstrip('.')
     return diagnoses
 
-
+# %% ../../nbs/exercises/debugging.ipynb #3264ceb2
 def as_listed(cause):
     "The cause of the list that is meant, whatever its capitals; None where there is none."
     by_capitals = {listed.lower(): listed for listed in POSSIBLE_CAUSES}
@@ -502,7 +502,7 @@ class ExampleRun(Run):
                    for name, column in self.rows.items()]
         return f'a run of {len(self.rows)} updates that begins with ' + ', '.join(columns)
 
-
+# %% ../../nbs/exercises/debugging.ipynb #5f08bc7c
 def whole_rows(run):
     "Score and length of the updates that have both; empty where a column is missing."
     columns = ['score', 'response_tokens']
@@ -518,7 +518,7 @@ def plain_correlation(x, y):
     spread = math.sqrt((x**2).sum()*(y**2).sum())
     return (x*y).sum()/spread if spread > 0 else 0.0
 
-
+# %% ../../nbs/exercises/debugging.ipynb #96c08788
 def plain_follows_length(run):
     rows = whole_rows(run)
     if len(rows) < 8:
@@ -537,7 +537,7 @@ def drawn_run(seed, gain, trends, curved, updates):
     score = trends[0]*time + gain*noise + rng.normal(0, 0.05 if gain else 0.3, updates)
     return score, 13 + trends[1]*time + noise
 
-
+# %% ../../nbs/exercises/debugging.ipynb #1995869e
 def clear_run(seed, gain=0.0, trends=(0, 0), curved=False, updates=None):
     "A run whose changes correlate by more than 0.92, or by less than 0.45 in size."
     for attempt in range(100):
@@ -591,7 +591,7 @@ def on_another_scale(seed):
     return (run_with(scale*run.rows['score'].to_numpy(), 10*run.rows['response_tokens'].to_numpy(),
                      limit=512),)
 
-
+# %% ../../nbs/exercises/debugging.ipynb #c360a176
 def with_gaps(seed):
     "Some updates have no score, some no length."
     run = clear_run(seed + 1, gain=0.3)
@@ -606,7 +606,7 @@ def goes_on_later(seed):
     score, tokens = run.rows['score'].to_numpy(), run.rows['response_tokens'].to_numpy()
     return (run_with(score, tokens, index=range(40, 40 + len(score))),)
 
-
+# %% ../../nbs/exercises/debugging.ipynb #6b7a43dd
 def too_short(seed):
     "Two to six updates, of which each longer one is paid more."
     updates = 2 + seed
@@ -643,7 +643,7 @@ def by_changes(measure, fewest=8, line=0.8):
         return len(whole_rows(run)) >= fewest and bool(measure(*changes_of(run)) > line)
     return version
 
-
+# %% ../../nbs/exercises/debugging.ipynb #2a07cfb7
 def by_levels(measure, line=0.8):
     "A version that measures something of score and length themselves."
     def version(run):
@@ -661,7 +661,7 @@ def without_a_line(x, y):
 def same_sign(x, y):
     return (np.sign(x) == np.sign(y)).mean()
 
-
+# %% ../../nbs/exercises/debugging.ipynb #2defaf8d
 def both_rose(x, y):
     return min(x[-3:].mean() - x[0], y[-3:].mean() - y[0])
 
@@ -692,7 +692,7 @@ def whole_run_correlates(run):
     "As pandas has it, with nothing said of missing columns."
     return run.rows['score'].corr(run.rows['response_tokens']) > 0.8
 
-
+# %% ../../nbs/exercises/debugging.ipynb #6321e062
 mistakes_follows_length = {
     'two curves that have a trend correlate whatever happens from one update to the next; and '
     'where a column is missing it ends in an error': whole_run_correlates,
@@ -749,7 +749,7 @@ class CheckOnRuns(Check):
         if self.verdict(answer) is None:
             print(textwrap.fill(on_recorded_runs(answer), 76))
 
-
+# %% ../../nbs/exercises/debugging.ipynb #3cf8d078
 def on_recorded_runs(symptom, illness='reward pays length'):
     "Hits and false alarms of a symptom."
     seen = [each for each in recorded() if symptom(run_of(each))]
@@ -804,7 +804,7 @@ def tiny_weights(seed, vocab, width=12):
             'query': 0.2*drawn(width, width), 'key': 0.2*drawn(width, width),
             'value': 0.4*drawn(width, width), 'other': drawn(width, vocab)}
 
-
+# %% ../../nbs/exercises/debugging.ipynb #d603c846
 def tiny_logits(weights, tokens, positions, mask, dropout=0.0):  # (B, T) each -> (B, T, V)
     x = weights['tokens'][tokens] + weights['positions'][positions]
     x = torch.nn.functional.dropout(x, dropout)
@@ -854,7 +854,7 @@ def batch_with(fault, seed, padding, strength=0.7):
              for row, ones, skip in zip(tokens, mask, padding)]
     return score, tokens, mask, torch.cat(noted) + 4e-6, vocab  # sampled, so rounded otherwise
 
-
+# %% ../../nbs/exercises/debugging.ipynb #e28a480f
 def batches_with(fault, strengths=(0.7, 1.6)):
     "Two or three rows, of which one has no padding."
     def drawn(seed):
@@ -892,7 +892,7 @@ def last_chances(score, tokens, mask, vocab):
     rows[:, -1] = torch.arange(vocab)
     return score(rows, mask[:1].repeat(vocab, 1))[:, -1]
 
-
+# %% ../../nbs/exercises/debugging.ipynb #e4a8df27
 def plain_faulty_score(score, tokens, mask, logprobs, vocab):
     first = score(tokens, mask)
     if not same_numbers(first, score(tokens, mask)):
@@ -926,7 +926,7 @@ def told(score, tokens, mask, logprobs, vocab, **other):
         return 'positions'
     return 'temperature' if ask['sums to 1'](first) else 'shifted'
 
-
+# %% ../../nbs/exercises/debugging.ipynb #638ec841
 def with_question(name, question):
     "A version that asks one thing in another way: a function of first, score and its arguments."
     def version(*arguments):
@@ -973,7 +973,7 @@ def confused(**mistaken):
         return mistaken.get(found, found)
     return version
 
-
+# %% ../../nbs/exercises/debugging.ipynb #fe7b9fb1
 mistakes_faulty_score = {
     'compared with == or `torch.equal`, a sound function differs by rounding: allow 1e-4':
         with_question('agrees', exactly_equal),
@@ -1021,7 +1021,7 @@ mistakes_faulty_score |= {
 class TooManyCalls(Exception):
     "More scorings than a diagnosis may have."
 
-
+# %% ../../nbs/exercises/debugging.ipynb #cef2b943
 def name_from(answer, score, *others):
     "The fault that an answer names, in a list; or in words, what is wrong with it."
     calls = []
