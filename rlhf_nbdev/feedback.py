@@ -55,7 +55,7 @@ def words_of(text: str) -> list[str]:
     "Its words in order, whatever the punctuation and the case."
     return re.findall(r'\w+', text.lower())
 
-
+# %% ../nbs/09_your_feedback.ipynb #e68d0217
 def sample_pairs(
     agent: Agent,
     prompts: IMDBDataset,
@@ -193,7 +193,7 @@ def answer(self: LabelLog,
         raise ValueError('this pair has its label already')
     append_json_line(self.path, pair | {'choice': choice} | details)
 
-
+# %% ../nbs/09_your_feedback.ipynb #4904bd07
 @patch
 def undo(self: LabelLog):
     "Take the last label back. Raises ValueError if there is none, or it is of other pairs."

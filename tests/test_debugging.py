@@ -8,16 +8,20 @@ import pytest
 
 from rlhf_nbdev import advantage
 from rlhf_nbdev.debugging import (
+    AT_THE_END,
+    NOT_AT_FIRST,
     OF_ANY_METHOD,
     OF_PPO,
     Run,
     diagnose,
+    draw_on_band,
     findings_of,
     read_patients,
     read_run,
     run_of,
     suspects_of,
 )
+from rlhf_nbdev.exercises.debugging import EXPECTED
 from rlhf_nbdev.tools.models import load_model, trunk_of
 from rlhf_nbdev.tools.reading import reading_way
 
@@ -61,17 +65,64 @@ def test_what_was_not_measured_is_no_symptom(symptom):
     assert symptom(Run(pd.DataFrame({'update': [1, 2, 3]}))) is None
 
 
-@pytest.mark.parametrize('updates', [1, 2, 5, 9, 10, 15])
-def test_a_healthy_run_that_was_stopped_is_healthy(updates):
-    "Early on the KL is 0 and the values say nothing in every run: no alarm."
-    for each in PATIENTS:
-        if each['illness'] == 'healthy':
+HEALTHY = [each for each in PATIENTS if each['illness'] == 'healthy']
+
+
+@pytest.mark.parametrize('context', sorted({each['context'] for each in HEALTHY}))
+def test_a_healthy_run_is_healthy_at_every_update(context):
+    "Early on the KL is near 0 and the values say nothing in every run: no alarm."
+    for each in HEALTHY:
+        if each['context'] == context:
             run = run_of(each)
-            run.rows = run.rows.head(updates)
-            run.figures = {}
-            assert not [finding for finding in findings_of(run) if finding.is_certain], each['seed']
-            if updates < 10:
-                assert not findings_of(run), each['seed']
+            rows = run.rows
+            for updates in range(1, len(rows) + 1):
+                run.rows = rows.head(updates)
+                assert findings_of(run) == [], (each['seed'], updates)
+
+
+def test_a_few_rows_without_settings_are_no_alarm():
+    for each in HEALTHY:
+        for updates in range(1, 10):
+            assert diagnose(run_of(each).rows.head(updates).to_dict('records')) == []
+
+
+def test_what_explodes_early_is_seen_early():
+    for illness, updates in (('surrogate minimised', 6), ('one advantage for the batch', 9)):
+        run = run_of(next(each for each in SMALL if each['illness'] == illness))
+        run.rows = run.rows.head(updates)
+        assert any('the KL ends at' in finding.seen for finding in findings_of(run)), illness
+
+
+def test_how_many_symptoms_were_asked_is_said():
+    rows = run_of(HEALTHY[0]).rows
+    every = len(OF_ANY_METHOD + OF_PPO)
+    cases = [(Run(rows, {'updates': 20}), every), (Run(rows), every),
+             (Run(rows, {'updates': 40}), every - len(AT_THE_END)),
+             (Run(rows.head(9)), every - len(NOT_AT_FIRST)),
+             (Run(rows, {'method': 'rloo'}), len(OF_ANY_METHOD))]
+    for run, n_asked in cases:
+        said = str(findings_of(run))
+        assert findings_of(run).n_asked == n_asked
+        assert (f'Only {n_asked} of {every} symptoms' in said) == (n_asked < every)
+        assert 'read twenty responses' in said
+
+
+def test_the_ratio_is_asked_of_every_method_whatever_the_length():
+    sick = run_of(next(each for each in SMALL if each['illness'] == 'dropout (policy)'))
+    for updates in (1, 20):
+        found = findings_of(Run(sick.rows.head(updates), {'method': 'rloo'}))
+        assert 'dropout is on in the policy' in suspects_of(found)[:2]
+
+
+def test_a_folder_of_runs_of_ones_own_is_a_band(tmp_path):
+    for number, each in enumerate(HEALTHY[:3]):
+        folder = tmp_path/f'good_{number}'
+        folder.mkdir()
+        rows = run_of(each).rows.to_dict('records')
+        (folder/'metrics.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    healthy = [read_run(tmp_path/f'good_{number}') for number in range(3)]
+    figure = draw_on_band(['score', 'kl'], {'today': [run_of(SMALL[-1])]}, healthy)
+    assert [ax.get_title() for ax in figure.axes] == ['score', 'kl']
 
 
 def test_the_chat_model_of_lesson_12_is_no_alarm():
@@ -80,6 +131,14 @@ def test_the_chat_model_of_lesson_12_is_no_alarm():
     rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     settings = {'response_length': 32, 'updates': 24}
     assert len(rows) == 24 and findings_of(Run(pd.DataFrame(rows), settings)) == []
+
+
+def test_a_constant_reward_is_not_spoken_against():
+    "Some of its batches have a spread: who does not end pays the penalty."
+    for each in PATIENTS:
+        if each['illness'] == 'constant reward':
+            run = run_of(each)
+            assert all(is_borne_out(run) for is_borne_out, _ in EXPECTED['the reward is constant'])
 
 
 def test_a_folder_is_read(tmp_path):

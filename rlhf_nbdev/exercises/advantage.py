@@ -115,7 +115,7 @@ def with_penalty(penalty):
         return landed - penalty(sentence, logprobs, ref_logprobs, beta)
     return version
 
-
+# %% ../../nbs/exercises/advantage.ipynb #28f2353e
 def not_in_the_last_column(sentence):
     places = ends(sentence)
     places[:, -1] = 0
@@ -148,7 +148,7 @@ def one_token_late(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     late = torch.cat([torch.zeros_like(landed[:, :1]), landed[:, :-1]], 1)
     return late*real_tokens(sentence) - paid(sentence, logprobs, ref_logprobs, beta)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #a3d7b6a2
 def one_token_early(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     landed = score_of_each(sentence_scores, sentence)*ends(sentence)
     early = torch.cat([landed[:, 1:], torch.zeros_like(landed[:, :1])], 1)
@@ -171,7 +171,7 @@ def score_alone(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     landed = score_of_each(sentence_scores, sentence)*ends(sentence)
     return torch.where(ends(sentence) == 1, landed, -each)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #9fdb4e05
 def missing_sentences_land(sentence_scores, sentence, logprobs, ref_logprobs, beta):
     rewards = plain_sentence_rewards(sentence_scores, sentence, logprobs, ref_logprobs, beta)
     for s in range(sentence_scores.shape[1]):
@@ -206,7 +206,7 @@ def mean_paid(sentence, logprobs, ref_logprobs, beta):
     real = real_tokens(sentence)
     return beta*masked_mean(logprobs - ref_logprobs, real)*real
 
-
+# %% ../../nbs/exercises/advantage.ipynb #42fb7860
 def sentence_0_is_padding(*arguments):
     return padding_pays(*arguments)*(arguments[1] != 0)
 
@@ -305,7 +305,7 @@ def plain_advantages(rewards, values, mask, gamma, lam):
             returns.append(advantage + row_values[t].item())
     return advantages, returns
 
-
+# %% ../../nbs/exercises/advantage.ipynb #e8b9aea3
 def plain_joint_loss(logprobs, values, rewards, mask, gamma, lam):
     advantages, returns = plain_advantages(rewards, values, mask, gamma, lam)
     real = mask.bool()
@@ -379,7 +379,7 @@ def whiten_rows(x, mask):
 def with_the_mean_back(x, mask):
     return whiten(x, mask) + masked_mean(x, mask)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #1deacf19
 def whiten_without_constant(x, mask):
     centred = (x - masked_mean(x, mask)).masked_fill(mask == 0, 0)
     return (centred/masked_mean(centred**2, mask).sqrt()).masked_fill(mask == 0, 0)
@@ -397,7 +397,7 @@ def only_centred(x, mask):
 def mean_of_all_places(x, mask):
     return x.mean()
 
-
+# %% ../../nbs/exercises/advantage.ipynb #fb2e9f8c
 def mean_of_rows(x, mask):
     return ((x*mask).sum(1)/mask.sum(1).clamp(min=1)).mean()
 
@@ -435,7 +435,7 @@ def values_meet_advantages(logprobs, values, rewards, mask, gamma, lam):
     policy = joint_loss_with(half=0)(logprobs, values, rewards, mask, gamma, lam)
     return policy + masked_mean((values - advantages)**2, mask)/2
 
-
+# %% ../../nbs/exercises/advantage.ipynb #b57161a9
 def values_meet_rewards(logprobs, values, rewards, mask, gamma, lam):
     policy = joint_loss_with(half=0)(logprobs, values, rewards, mask, gamma, lam)
     return policy + masked_mean((values - rewards)**2, mask)/2
@@ -579,7 +579,7 @@ def n_step(rewards, values, t, n, gamma):
 def mixture_weights(N, lam):
     return [(1 - lam)*lam**(n - 1) for n in range(1, N)] + [lam**(N - 1)]
 
-
+# %% ../../nbs/exercises/advantage.ipynb #e75a3bc5
 def plain_short_sighted_gae(rewards, values, mask, gamma, lam, steps):
     advantages = torch.zeros(mask.shape)
     for b, count in enumerate(mask.sum(1).int().tolist()):
@@ -620,7 +620,7 @@ def mixed_with(
         return advantages
     return version
 
-
+# %% ../../nbs/exercises/advantage.ipynb #ef31e488
 def weights_without_the_rest(N, lam):
     return [(1 - lam)*lam**(n - 1) for n in range(1, N + 1)]
 
@@ -653,7 +653,7 @@ def n_step_variant(value_power=lambda n: n, reward_power=lambda k: k, next_shift
         return total - padded[t] if minus_value else total
     return advantage
 
-
+# %% ../../nbs/exercises/advantage.ipynb #16854d0a
 def ends_at_the_horizon(rewards, values, mask, gamma, lam, steps):
     advantages = torch.zeros(mask.shape)
     for b, count in enumerate(mask.sum(1).int().tolist()):
@@ -677,7 +677,7 @@ def sum_of_surprises(deltas, decay, steps):
         total[:, :deltas.shape[1] - lag] += decay**lag*deltas[:, lag:]
     return total
 
-
+# %% ../../nbs/exercises/advantage.ipynb #a43e16c4
 def surprises_version(wipe_values=True, wipe_rewards=True, wipe_end=True, wipe_deltas=False,
                       decay=lambda gamma, lam: gamma*lam, backwards=False):
     "The sum of surprises, with a mistake or several."
@@ -708,7 +708,7 @@ def in_blocks_from_the_end(rewards, values, mask, gamma, lam, steps):
 
     return mixed_with(horizon=horizon)(rewards, values, mask, gamma, lam, steps)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #e93a1b41
 def rolled_surprises(rewards, values, mask, gamma, lam, steps):
     deltas = surprises(rewards*mask, values*mask, gamma)
     return sum((gamma*lam)**lag*deltas.roll(-lag, 1) for lag in range(steps))*mask
@@ -724,7 +724,7 @@ def rolled_values(rewards, values, mask, gamma, lam, steps):
     deltas = (rewards + gamma*values.roll(-1, 1) - values)*mask
     return sum_of_surprises(deltas, gamma*lam, steps)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #a5548667
 def no_discount_in_the_surprise(rewards, values, mask, gamma, lam, steps):
     deltas = surprises(rewards*mask, values*mask, 1.0)
     return sum_of_surprises(deltas, gamma*lam, steps)
@@ -856,7 +856,7 @@ def sampled_logprobs(logits, tokens):
 class WrongShape(Exception):
     "What is returned has not one number for each response."
 
-
+# %% ../../nbs/exercises/advantage.ipynb #e2fe7cf6
 def expected_gradient(loss_of, logits, ref_logits, R):
     "The gradient of a loss, averaged over all responses as the policy samples them."
     logits = logits.detach().requires_grad_()
@@ -882,7 +882,7 @@ def plain_kl_loss(logprobs, ref_logprobs, mask):
         losses.append(of_the_response*row[:count].sum())
     return torch.stack(losses)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #0344cec2
 def exact_kl_gradient(logits, ref_logits, R):
     "By enumeration, and with autograd all the way."
     logits = logits.detach().requires_grad_()
@@ -911,7 +911,7 @@ def to_go(x):
     "The sum from each place to the end."
     return x.flip(1).cumsum(1).flip(1)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #b46f9366
 def summed(estimate):
     "An estimate of the KL as the loss itself."
     def version(logprobs, ref_logprobs, mask):
@@ -940,7 +940,7 @@ def mask_on_the_logprobs_alone(logprobs, ref_logprobs, mask):
     k1 = kl_k1(logprobs, ref_logprobs).detach()
     return k1.sum(1)*(logprobs*mask).sum(1)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #61e46b41
 def divided_by_length(logprobs, ref_logprobs, mask):
     return plain_kl_loss(logprobs, ref_logprobs, mask)/mask.sum(1)
 
@@ -1038,7 +1038,7 @@ def right_for_tables(logits, ref_logits, R):
     "Named as in the cases, for messages. What it is called with are log-probabilities and a mask."
     return plain_kl_loss(logits, ref_logits, R)
 
-
+# %% ../../nbs/exercises/advantage.ipynb #48b1d660
 check_kl_loss = Check(
     right_for_tables,
     cases={

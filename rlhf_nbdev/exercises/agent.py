@@ -60,7 +60,7 @@ def large_logits():
     logits = torch.tensor([[[99.0, 98.0, 97.5], [98.0, 99.0, 98.5], [0.0, 1.0, 2.0]]])
     return logits, tokens, on, 0.5
 
-
+# %% ../../nbs/exercises/agent.ipynb #00e9a374
 def scored_rows(seed):
     "Left padding, prompts and responses of different lengths, padding after the end."
     torch.manual_seed(seed)
@@ -87,7 +87,7 @@ def without_shift(logits, tokens, on, temperature):
 def cut_at_the_same_end(logits, tokens, on, temperature):
     return without_shift(logits[:, :-1], tokens[:, :-1], on[:, :-1], temperature)
 
-
+# %% ../../nbs/exercises/agent.ipynb #bdce561c
 def shifted_back(logits, tokens, on, temperature):
     dists = (logits[:, 1:]/temperature).log_softmax(-1)
     return (dists.gather(-1, tokens[:, :-1, None]).squeeze(-1)*on[:, :-1]).sum(1)
@@ -116,7 +116,7 @@ def mean_of_response(logits, tokens, on, temperature):
     logprobs = logprobs_of_all(logits, tokens, temperature)
     return (logprobs*on[:, 1:]).sum(1)/on.sum(1).clamp(min=1)
 
-
+# %% ../../nbs/exercises/agent.ipynb #26f27b04
 def exp_by_hand(logits, tokens, on, temperature):
     e = (logits[:, :-1]/temperature).exp()
     dists = (e/e.sum(-1, keepdim=True)).log()
@@ -278,7 +278,7 @@ def with_prompt_mask(mask_of):
         return from_parts(mask_of(tokens[:, :P], pad), right[:, P:])
     return version
 
-
+# %% ../../nbs/exercises/agent.ipynb #3210a172
 def with_response_mask(mask_of):
     "A version whose mask of the response is `mask_of(response, eos, pad)`."
     def version(tokens, P, eos, pad):
@@ -308,7 +308,7 @@ def ended_in_padding(tokens, P, eos, pad):
     begun = (tokens != pad).cumsum(1) > 0
     return from_parts(begun[:, :P], (is_eos.cumsum(1) - is_eos == 0)[:, P:])
 
-
+# %% ../../nbs/exercises/agent.ipynb #cea40e7a
 def without_eos_of_prompt(tokens, P, eos, pad):
     right, _ = plain_saved_rollout(tokens, P, eos, pad)
     return from_parts(right[:, :P]*(tokens[:, :P] != eos), right[:, P:])
@@ -343,7 +343,7 @@ def up_to_last_eos(response, eos, pad):
     ahead = is_eos.flip(1).cumsum(1).flip(1)  # how many come here or later
     return (ahead > 0) | (is_eos.sum(1, keepdim=True) == 0)
 
-
+# %% ../../nbs/exercises/agent.ipynb #fef03fad
 def empty_without_eos(response, eos, pad):
     is_eos = (response == eos).long()
     return (is_eos.cumsum(1) - is_eos == 0) & (is_eos.sum(1, keepdim=True) > 0)
@@ -445,6 +445,7 @@ pad_as_word = torch.tensor([[1, 5, 1, 7, 1, 8, 0], [5, 1, 6, 1, 1, 0, 1]]), 3, 0
 eos_in_prompt = torch.tensor([[1, 5, 0, 6, 7, 8, 9], [5, 0, 6, 0, 8, 0, 1]]), 4, 0, 1
 pad_is_eos = torch.tensor([[0, 0, 5, 6, 7, 0, 0], [5, 6, 8, 0, 0, 0, 0], [0, 5, 0, 6, 7, 8, 9]])
 
+# %% ../../nbs/exercises/agent.ipynb #2e71b56e
 check_saved_rollout = Check(
     plain_saved_rollout,
     cases={
@@ -485,7 +486,7 @@ def moves_along(moved, model):
     model.load_state_dict(saved)
     return follows
 
-
+# %% ../../nbs/exercises/agent.ipynb #e6093593
 def inspected(answer, ref_model, policy, share):
     "The weights of the answer's model, or what is wrong with it."
     modes = policy.training, ref_model.training
@@ -517,7 +518,7 @@ def linear_models(share):
                                'bias': torch.tensor(weights[2:])})
     return models[0].eval(), models[1].train(), share
 
-
+# %% ../../nbs/exercises/agent.ipynb #a941c836
 def tiny_gpt2(seed):
     config = GPT2Config(vocab_size=7, n_positions=8, n_embd=4, n_layer=1, n_head=1,
                         bos_token_id=0, eos_token_id=0)
@@ -552,7 +553,7 @@ def shares_weights(ref_model, policy, share):
         old.data = new.data if share == 1 else (1 - share)*old.data + share*new.data
     return moved.requires_grad_(False).eval()
 
-
+# %% ../../nbs/exercises/agent.ipynb #723c84e2
 @torch.no_grad()
 def tied_twice(ref_model, policy, share):
     moved, new = copy.deepcopy(ref_model), policy.state_dict()
@@ -568,7 +569,7 @@ def shallow(ref_model, policy, share):
         old.data.copy_((1 - share)*old.data + share*new.data)
     return moved.requires_grad_(False).eval()
 
-
+# %% ../../nbs/exercises/agent.ipynb #6ac647d0
 @torch.no_grad()
 def into_the_policy(ref_model, policy, share):
     for old, new in zip(ref_model.parameters(), policy.parameters()):
@@ -599,7 +600,7 @@ def quietens_the_policy(ref_model, policy, share):
     policy.eval()
     return plain_moved_reference(ref_model, policy, share)
 
-
+# %% ../../nbs/exercises/agent.ipynb #384e086d
 def shortcut_at_ends(ref_model, policy, share):
     if share in (0, 1):
         return policy if share else ref_model
@@ -615,7 +616,7 @@ def only_matrices(ref_model, policy, share):
             old.lerp_(new, share)
     return moved.requires_grad_(False).eval()
 
-
+# %% ../../nbs/exercises/agent.ipynb #90a511f7
 def only_weights(ref_model, policy, share):
     "Biases stay those of the reference."
     moved = plain_moved_reference(ref_model, policy, share)
@@ -694,7 +695,7 @@ def nucleus_of(probs, p):
             break
     return kept
 
-
+# %% ../../nbs/exercises/agent.ipynb #e3a17951
 def plain_nucleus_logprobs(logits, tokens, p, temperature):
     logprobs = torch.full(tokens.shape, -torch.inf)
     for b in range(tokens.shape[0]):
@@ -722,7 +723,7 @@ def clear_p(logits, temperature, wanted):
     assert distance.max() > 5e-4, 'a running sum is near every candidate'
     return candidates[distance.argmax()].item()
 
-
+# %% ../../nbs/exercises/agent.ipynb #193af5f4
 def sampled_rows(seed):
     "Logits over 60 tokens, and tokens of which most lie in the nucleus."
     torch.manual_seed(seed)
@@ -751,7 +752,7 @@ def with_kept(choose):
 def mass_before(probs):
     return probs.cumsum(-1) - probs
 
-
+# %% ../../nbs/exercises/agent.ipynb #8cbe4aa4
 def without_crossing(probs, p):
     kept = probs.cumsum(-1) <= p
     kept[..., 0] = True
@@ -785,7 +786,7 @@ def full_and_kept(logits, tokens, p, temperature):
 def scored_in_full(logits, tokens, p, temperature):
     return full_and_kept(logits, tokens, p, temperature)[0]
 
-
+# %% ../../nbs/exercises/agent.ipynb #bfa4d131
 def not_renormalised(logits, tokens, p, temperature):
     logprobs, _, is_kept = full_and_kept(logits, tokens, p, temperature)
     return logprobs.masked_fill(~is_kept, -torch.inf)
@@ -820,7 +821,7 @@ def gathered_back(logits, tokens, p, temperature):
     dists = z.masked_fill(drop, -torch.inf).log_softmax(-1)
     return dists.gather(-1, tokens[..., None]).squeeze(-1)
 
-
+# %% ../../nbs/exercises/agent.ipynb #c899c36c
 def sum_of_logits(logits, tokens, p, temperature):
     z = logits/temperature
     sorted_logits, order = z.sort(-1, descending=True)
@@ -860,7 +861,7 @@ def filled_with(value):
         return dists.gather(-1, tokens[..., None]).squeeze(-1)
     return version
 
-
+# %% ../../nbs/exercises/agent.ipynb #37e4434e
 def tempered_after(logits, tokens, p, temperature):
     "The nucleus is that of temperature 1."
     probs, order = logits.softmax(-1).sort(-1, descending=True)
@@ -929,7 +930,7 @@ nucleus_mistakes |= {
         lambda z, x, p, tau: plain_nucleus_logprobs(z, x, 0.95, tau),
 }
 
-
+# %% ../../nbs/exercises/agent.ipynb #2fab9f96
 def with_small_number(size):
     return lambda *a: (plain_nucleus_logprobs(*a).exp() + size).log()
 

@@ -31,7 +31,7 @@ def group_of_four(values, name):
     assert tensor.isfinite().all(), f'{name} must be finite numbers'
     return tensor.flatten().double()
 
-
+# %% ../../nbs/exercises/beyond.ipynb #0961a977
 def judge_same_advantages(small, large):
     small, large = group_of_four(small, 'small'), group_of_four(large, 'large')
     for name, group in (('small', small), ('large', large)):
@@ -47,7 +47,7 @@ def judge_same_advantages(small, large):
         f'before the division, those of large are {times:.3g} times those of small: '
         'at least 1,000 are asked for')
 
-
+# %% ../../nbs/exercises/beyond.ipynb #3c12910e
 ask_same_advantages = Question(
     judge_same_advantages,
     success='the two groups have the same normalised advantages, though the rewards of one lie a '
@@ -100,7 +100,7 @@ def with_single(version, single):
         return torch.where(alone, single(rewards), version(rewards, prompts))
     return changed
 
-
+# %% ../../nbs/exercises/beyond.ipynb #0290eb74
 def deviation(own, others, less=1):
     "Of the group, divided by its size or by one less."
     group = torch.cat([own[None], others])
@@ -188,7 +188,7 @@ def sorted_by_prompt(version):
         return version(rewards, prompts)[prompts.argsort(stable=True)]
     return moved
 
-
+# %% ../../nbs/exercises/beyond.ipynb #19b50925
 def by_first_response(version):
     def moved(rewards, prompts):
         advantages = version(rewards, prompts)
@@ -207,7 +207,7 @@ def left_out_by_value(rewards, prompts):
     same = (prompts[:, None] == prompts) & (rewards[:, None] != rewards)
     return torch.where(same.any(1), rewards - (same*rewards).sum(1)/same.sum(1).clamp(min=1), 0)
 
-
+# %% ../../nbs/exercises/beyond.ipynb #d164a68f
 def zero_is_padding(rewards, prompts):
     return plain_ragged_groups(rewards, prompts).masked_fill(prompts == 0, 0)
 
@@ -273,7 +273,7 @@ SINGLE = {
     'a single response is right': torch.zeros_like,
 }
 
-
+# %% ../../nbs/exercises/beyond.ipynb #fd8e6e95
 def group_mistakes():
     "Each mistake, with each way to treat a single response."
     mistakes = of_batch() | of_batch_and_order()
@@ -556,7 +556,7 @@ def beta_on_zero_only(gains, is_good, other_gains, beta):
     above = gains - beta*plain_zero_point(other_gains)
     return (1 - torch.sigmoid(torch.where(is_good, above, -above))).mean()
 
-
+# %% ../../nbs/exercises/beyond.ipynb #040e2422
 SIGN_MISTAKES = {
     'for a bad response the gain alone changes its sign, and the zero point keeps its own':
         sign_of_gain_only,
@@ -621,7 +621,7 @@ DISTANCE_MISTAKES = {
             (1 - beta*torch.where(good, above, -above)).clamp(min=0).mean()),
 }
 
-
+# %% ../../nbs/exercises/beyond.ipynb #9c214244
 def kto_mistakes():
     mistakes = ZERO_POINT_MISTAKES | SIGN_MISTAKES | WORTH_MISTAKES | DISTANCE_MISTAKES
     for meaning, version in list(mistakes.items()):

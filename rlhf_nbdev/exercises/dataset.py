@@ -106,7 +106,7 @@ def cut_after_length(ids, length, stops):
     ends = ends_of_sentences(ids, stops)
     return ids[:ends[-1]] if ends else ids[:length]
 
-
+# %% ../../nbs/exercises/dataset.ipynb #b6b2bd80
 def finish_the_sentence(ids, length, stops):
     for keep in ends_of_sentences(ids, stops):
         if keep >= length:
@@ -139,7 +139,7 @@ def last_place_never(ids, length, stops):
     ends = ends_of_sentences(ids[:length][:-1], stops)
     return ids[:ends[-1]] if ends else ids[:length]
 
-
+# %% ../../nbs/exercises/dataset.ipynb #646a77e6
 def first_place_overlooked(ids, length, stops):
     ends = ends_of_sentences(ids[:length], stops)
     return ids[:ends[-1]] if ends and ends[-1] > 1 else ids[:length]
@@ -283,7 +283,7 @@ def turned_round(ids, mask, pad_id):
     moved, moved_mask = ids.flip(1), mask.flip(1)
     return torch.where(moved_mask == 1, moved, pad_id), moved_mask
 
-
+# %% ../../nbs/exercises/dataset.ipynb #1751d9da
 def turned_with_padding(ids, mask, pad_id):
     return ids.flip(1), mask.flip(1)
 
@@ -346,7 +346,7 @@ def slice_of_minus_zero(ids, mask, pad_id):
             moved_mask[b, -n:] = 1
     return moved, moved_mask
 
-
+# %% ../../nbs/exercises/dataset.ipynb #3bb1e495
 def trimmed(ids, mask, pad_id):
     moved, moved_mask = plain_moved_padding(ids, mask, pad_id)
     longest = max(1, int(mask.sum(1).max()))
@@ -380,7 +380,7 @@ def cut_at_pad_id(ids, mask, pad_id):
 def not_moved(ids, mask, pad_id):
     return torch.where(mask == 1, ids, pad_id), mask
 
-
+# %% ../../nbs/exercises/dataset.ipynb #a5c2e821
 def as_it_came(ids, mask, pad_id):
     return ids, mask
 
@@ -523,7 +523,7 @@ def ask_elsewhere(answer):
         elsewhere = picks(answer, texts)
     return same_or_not(here, elsewhere)
 
-
+# %% ../../nbs/exercises/dataset.ipynb #f2ae116f
 def ask_for_copies(answer):
     texts = made_up_reviews(499)
     with_tags = [text.replace(', ', ',<br />') for text in texts]
@@ -570,7 +570,7 @@ def by_chance(text):
 def without_cleaning(text):
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10 == 0
 
-
+# %% ../../nbs/exercises/dataset.ipynb #e1fcc793
 def only_stripped(text):
     return without_cleaning(' '.join(text.split()))
 

@@ -59,7 +59,7 @@ WRONG_RANKS = {  # rank -> what was counted
     (143, 144): 'A and B are counted as if both were 1,536 wide, and A has 576 columns',
 }
 
-
+# %% ../../nbs/exercises/dialog.ipynb #0e8862b1
 def one_number(value, name):
     tensor = as_tensor(as_plain(value))
     assert tensor is not None, f'`{name}` must be a number'
@@ -146,7 +146,7 @@ def draw_turns(numbers, header, eos):
         ids += numbers.choices(others, k=numbers.randrange(5)) + [eos, numbers.choice(others)]
     return ids[:len(ids) - numbers.choice([0, 0, 1, 2, 3])], places
 
-
+# %% ../../nbs/exercises/dialog.ipynb #ed052a15
 def random_turns(seed):
     "Ids, a header of one to four ids, and an EOS id."
     numbers = random.Random(seed)
@@ -178,7 +178,7 @@ def turns_of(find, begin, end, choose):
         return mask
     return version
 
-
+# %% ../../nbs/exercises/dialog.ipynb #5a5eb8be
 RIGHT_PARTS = {
     'find': lambda ids, header, eos:
         [i + len(header) for i in header_places(ids, header) if i + len(header) < len(ids)],
@@ -199,7 +199,7 @@ def counted_from_first(ids, header, eos):
     "The first token of the header, and as many places further on as the header is long."
     return [i + len(header) for i in header_places(ids, header[:1])]
 
-
+# %% ../../nbs/exercises/dialog.ipynb #b6aaaf31
 def forgetful(ids, header, eos):
     "Counts matching tokens, and begins anew at a mismatch without a second look at the token."
     places, matched = [], 0
@@ -210,7 +210,7 @@ def forgetful(ids, header, eos):
             matched = 0
     return places
 
-
+# %% ../../nbs/exercises/dialog.ipynb #25660706
 def with_gaps(ids, header, eos):
     "The header's tokens in their order, with others between them."
     places, matched = [], 0
@@ -241,7 +241,7 @@ def found_in_text(ids, header, eos):
     ends = [i + len(wanted) for i in range(len(text)) if text.startswith(wanted, i)]
     return [len(text[:end].split()) for end in ends]
 
-
+# %% ../../nbs/exercises/dialog.ipynb #1711c5a6
 FINDS = {
     'the first token of the header alone is looked for, and other turns begin with it too':
         behind_part(lambda header: header[:1]),
@@ -305,6 +305,8 @@ ENDS = {
     'EOS is always 2, whatever was handed over':
         lambda ids, i, header, eos: end_of(ids, i, 2),
 }
+
+# %% ../../nbs/exercises/dialog.ipynb #bb16d07f
 BEGINS = {
     'the header is marked too, and it is the template\'s': lambda i, n: i - n,
     'the last token of the header is marked too': lambda i, n: i - 1,
@@ -340,7 +342,7 @@ def every_second_turn(ids, header, eos):
         ended += token == eos
     return mask
 
-
+# %% ../../nbs/exercises/dialog.ipynb #29f25c3b
 def every_second_text(ids, header, eos):
     "Every second turn, without as many tokens as the header has."
     talks = every_second_turn(ids, header, eos)
@@ -367,7 +369,7 @@ def as_labels(ids, header, eos):
 def times_ids(ids, header, eos):
     return [token*m for token, m in zip(ids, plain_turn_mask(ids, header, eos))]
 
-
+# %% ../../nbs/exercises/dialog.ipynb #3d011576
 WHOLE_MASKS = {
     'every EOS is marked, and the user\'s turns end with it too': every_eos,
     'the mask is upside down: ones on what others say':
@@ -397,7 +399,7 @@ def with_parts(*changes):
     "A version with other parts than the right ones."
     return turns_of(**(RIGHT_PARTS | dict(changes)))
 
-
+# %% ../../nbs/exercises/dialog.ipynb #29f7574f
 def turn_mistakes():
     "Each mistake alone, then each with one of another part."
     parts = {'find': FINDS, 'begin': BEGINS, 'end': ENDS, 'choose': CHOICES}
@@ -421,7 +423,7 @@ def row_of(*parts, header=ASSISTANT, eos=2):
     "The arguments: parts of ids, one after the other."
     return [id for part in parts for id in part], header, eos
 
-
+# %% ../../nbs/exercises/dialog.ipynb #c9ca952b
 TURN_CASES = {
     'even one question and one answer come out wrong':
         row_of(USER, [50, 51, 2, 198], ASSISTANT, [60, 61, 62, 2, 198]),
@@ -470,6 +472,8 @@ TURN_CASES |= {
         row_of([8, 3, 50, 0], [8, 4], [60, 61, 0], header=[8, 4], eos=0),
     'it is wrong for some row': random_turns,
 }
+
+# %% ../../nbs/exercises/dialog.ipynb #4f4a49fc
 check_turn_mask = Check(
     plain_turn_mask,
     cases=TURN_CASES,
@@ -494,7 +498,7 @@ class Tokens:
     def __repr__(self):
         return f'(a word is 1 token, a message {self.each} more, a conversation {self.once} more)'
 
-
+# %% ../../nbs/exercises/dialog.ipynb #d41025e9
 def apart(messages):
     "A leading system message, as a list of one or none, and all others."
     n = int(bool(messages) and messages[0]['role'] == 'system')
@@ -527,7 +531,7 @@ def chat(lines, room, once=0, each=0):
     messages = [{'role': roles[line[0]], 'content': line[3:]} for line in lines.split(' | ')]
     return messages, Tokens(once, each), room
 
-
+# %% ../../nbs/exercises/dialog.ipynb #64e4b769
 def random_chat(seed):
     "One to eight messages, of which the last one is the user's, and some room."
     numbers = random.Random(seed)
@@ -554,7 +558,7 @@ def keep_by(system, count, begins, fits, nothing, order):
         return nothing(first, others, tokens_of, room)
     return version
 
-
+# %% ../../nbs/exercises/dialog.ipynb #4a1991d9
 def refuse(first, others, tokens_of, room):
     raise ValueError
 
@@ -567,6 +571,8 @@ RIGHT_KEEP = {
     'nothing': refuse,
     'order': lambda starts: starts,
 }
+
+# %% ../../nbs/exercises/dialog.ipynb #abaf93ac
 SYSTEMS = {
     'the system message is always dropped': lambda messages: ([], apart(messages)[1]),
     'the first message is kept whatever its role, and only a system message always stays':
@@ -582,7 +588,7 @@ BEGINNINGS = {
 def one_by_one(first, kept, tokens_of):
     return sum(tokens_of([message]) for message in first + kept)
 
-
+# %% ../../nbs/exercises/dialog.ipynb #39579f26
 COUNTS = {
     'the system message is not counted, and it takes room too':
         lambda first, kept, tokens_of: tokens_of(kept),
@@ -602,6 +608,8 @@ COUNTS = {
     'letters are counted, and not tokens':
         lambda first, kept, tokens_of: sum(len(m['content']) for m in first + kept),
 }
+
+# %% ../../nbs/exercises/dialog.ipynb #4336c086
 FITS = {
     'what takes all of the room fits too: it may be equal': lambda tokens, room: tokens < room,
     'one token too many is let through': lambda tokens, room: tokens <= room + 1,
@@ -636,7 +644,7 @@ def too_long_with_system(first, others, tokens_of, room):
         raise ValueError
     return first + newest_user(others)
 
-
+# %% ../../nbs/exercises/dialog.ipynb #59009544
 NOTHING_FITS = {
     'where nothing fits, the newest message comes back all the same, and a ValueError is asked for':
         lambda first, others, tokens_of, room: first + newest_user(others),
@@ -666,7 +674,7 @@ def with_holes(messages, tokens_of, room):
         kept = kept[1:]
     return system + kept
 
-
+# %% ../../nbs/exercises/dialog.ipynb #6b131a01
 def newest_dropped(messages, tokens_of, room):
     kept = list(messages)
     while kept and tokens_of(kept) > room:
@@ -684,7 +692,7 @@ def two_at_a_time(messages, tokens_of, room):
         raise ValueError
     return system + others
 
-
+# %% ../../nbs/exercises/dialog.ipynb #469512d8
 def drops_leading(answers, before=False):
     "Dropped until it fits; answers that come first are dropped behind that, or before it alone."
     def version(messages, tokens_of, room):
@@ -700,7 +708,7 @@ def drops_leading(answers, before=False):
         return system + others
     return version
 
-
+# %% ../../nbs/exercises/dialog.ipynb #87ab3337
 def without_one_answer(others):
     return others[1:] if others and others[0]['role'] != 'user' else others
 
@@ -724,7 +732,7 @@ def goes_on_dropping(messages, tokens_of, room):
     users = [i for i, message in enumerate(others) if message['role'] == 'user']
     return system + others[users[min(1, len(users) - 1)]:]
 
-
+# %% ../../nbs/exercises/dialog.ipynb #09afbea4
 def no_beginning_after_drop(messages, tokens_of, room):
     "Dropped until it fits; an answer at the beginning is turned down with an error."
     system, others = apart(messages)
@@ -810,7 +818,7 @@ def keep_with(*changes):
     "A version with other parts than the right ones."
     return keep_by(**(RIGHT_KEEP | dict(changes)))
 
-
+# %% ../../nbs/exercises/dialog.ipynb #0dacbeef
 def keep_mistakes():
     "Each mistake alone, then each with one of another part."
     parts = {'system': SYSTEMS, 'begins': BEGINNINGS, 'count': COUNTS, 'fits': FITS,
@@ -834,7 +842,7 @@ def chat_with_ids():
     messages[3]['ids'] = [9979, 30]
     return messages, tokens_of, room
 
-
+# %% ../../nbs/exercises/dialog.ipynb #e4145536
 KEEP_CASES = {
     'all fits, and all stays': chat('u: b c | a: d | u: e', room=50),
     'all fits to the last token, and all stays': chat('u: b c | a: d | u: e', room=4),
@@ -875,6 +883,8 @@ KEEP_CASES |= {
         chat('s: b c d | u: e f g h', room=2),
     'it is wrong for some conversation': random_chat,
 }
+
+# %% ../../nbs/exercises/dialog.ipynb #3adceae8
 check_keep_newest = Check(
     plain_keep_newest,
     cases=KEEP_CASES,
@@ -901,7 +911,7 @@ class LoRALike(nn.Module):
     def forward(self, x):
         return self.linear(x) + self.scale*(x @ self.down.T @ self.up.T)
 
-
+# %% ../../nbs/exercises/dialog.ipynb #284e08db
 class Scaled(nn.Module):
     "Has a scale, and is no LoRA."
     def __init__(self, scale):
@@ -938,7 +948,7 @@ def lora_layers(model, kind):
     "Name and layer, in the order in which `modules()` meets them."
     return [(name, part) for name, part in model.named_modules() if isinstance(part, kind)]
 
-
+# %% ../../nbs/exercises/dialog.ipynb #952ce038
 def output_without(model, kind):
     "What a copy gives whose layers add nothing."
     model = copy.deepcopy(model)
@@ -1083,7 +1093,7 @@ def backward_fault(before):
         return 'a backward pass through what was computed before gives other gradients'
     return None
 
-
+# %% ../../nbs/exercises/dialog.ipynb #0555d157
 def module_fault(model, before):
     "What is wrong with the modules afterwards; None where they are as before."
     now = dict(model.named_modules(remove_duplicate=False))
@@ -1154,7 +1164,7 @@ def one_run(answer, model, kind, function, has_gradients):
         return 'what comes back is not what `function` has given'
     return result
 
-
+# %% ../../nbs/exercises/dialog.ipynb #7769998e
 def with_and_without_gradients(answer, model, kind, function):
     first = one_run(answer, model, kind, function, has_gradients=True)
     if isinstance(first, str):
@@ -1201,7 +1211,7 @@ def used_twice():
     model.append(model[0])
     return model, kind, function
 
-
+# %% ../../nbs/exercises/dialog.ipynb #759d1f2d
 def in_mixed_modes():
     model, kind, function = with_loras(1.5, nn.Tanh(), 3.0)
     model.train()[2].eval()

@@ -105,6 +105,8 @@ wrong_rates = {  # of ours
     'the win rate is the share of pairs on which one verdict is higher than the other; every '
     'verdict counts by itself': lambda a, b: (a > b).mean(),
 }
+
+# %% ../../nbs/exercises/evaluate.ipynb #ba492224
 wrong_places = {  # of the first place
     'the share of the first place turns the second order round: a 1 says that the first place '
     'has won, whoever stands there': lambda a, b: as_rate(of_ours(a, b)),
@@ -146,6 +148,8 @@ mistakes_both_orders = {
     'one number for each order is returned, and each is of a place':
         lambda a, b: (as_rate(a), as_rate(b)),
 }
+
+# %% ../../nbs/exercises/evaluate.ipynb #53d81618
 for meaning, share in wrong_shares.items():
     mistakes_both_orders[meaning] = (
         lambda a, b, share=share: (share(of_ours(a, b)), share(of_first(a, b))))
@@ -203,7 +207,7 @@ def texts_of(lengths, seed=0):
 def pairs_of_lengths(won, ours, theirs, slack=1):
     return np.array(won, dtype=float), texts_of(ours, 1), texts_of(theirs, 2), slack
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #af81e9e0
 def mixed_lengths(seed):
     "All three groups, of different sizes."
     rng = np.random.default_rng(seed)
@@ -251,7 +255,7 @@ def or_nan(won, groups):
     one_sided = longer.any() != shorter.any()
     return math.nan if one_sided else weighted(won, groups)
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #9d7f88a5
 def slack_is_strict(won, ours, theirs, slack):
     difference = differences(ours, theirs)
     return or_nan(won, (difference >= slack, difference <= -slack, np.abs(difference) < slack))
@@ -279,7 +283,7 @@ def only_unlike(won, ours, theirs, slack):
 def thirds(won, ours, theirs, slack):
     return or_nan_with(won, ours, theirs, slack, (1/3, 1/3, 1/3))
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #67c0d790
 def or_nan_with(won, ours, theirs, slack, weights):
     longer, shorter, alike = by_group(differences(ours, theirs), slack)
     if longer.any() != shorter.any():
@@ -315,7 +319,7 @@ def empty_is_a_tie(won, ours, theirs, slack):
     rates = [won[group].mean() if group.any() else 0.5 for group in (longer, shorter, alike)]
     return alike.mean()*rates[2] + (1 - alike.mean())*(rates[0] + rates[1])/2
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #4a900c04
 def the_other_group_alone(won, ours, theirs, slack):
     longer, shorter, alike = by_group(differences(ours, theirs), slack)
     if longer.any() != shorter.any():
@@ -398,7 +402,7 @@ def of_parts(measure, weights_of, empty):
 
     return version
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #7172bfb7
 measures = {'': differences, 'characters are counted, not words': in_characters,
             'two blanks in a row are no word: `split()` without an argument': at_each_blank}
 empty_groups = {
@@ -406,6 +410,8 @@ empty_groups = {
     'an empty group whose weight is 0 spoils the sum: 0 times nan is nan': 'spoils',
     'an empty group counts as lost; where its weight is not 0, there is no answer: nan': 'is lost',
 }
+
+# %% ../../nbs/exercises/evaluate.ipynb #7706d49c
 weightings = {
     '': lambda alike: ((1 - alike)/2, (1 - alike)/2, alike),
     'every group weighs a third; alike should weigh its own share of the pairs':
@@ -415,6 +421,8 @@ weightings = {
     'pairs that are alike are thrown away; they weigh as many as they are':
         lambda alike: (1/2, 1/2, 0),
 }
+
+# %% ../../nbs/exercises/evaluate.ipynb #c072fac6
 for measure_meaning, measure in measures.items():
     for weight_meaning, weighting in weightings.items():
         for empty_meaning, empty in empty_groups.items():
@@ -501,7 +509,7 @@ def prompts_pick(gold):
     means = gold.mean(0)
     return means.max() - means[0]
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #d2fe5da5
 def most_often_best(gold):
     "Picked by votes of prompts, not by their mean."
     def pick(half):
@@ -631,7 +639,7 @@ def same_ends(ours, theirs):
     their_low, their_high = normal_interval(theirs.mean(1))
     return our_low - their_low, our_high - their_high
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #6c432242
 def drawn_apart(ours, theirs):
     errors = [standard_error(x.mean(1)) for x in (ours, theirs)]
     return around(per_prompt(ours, theirs).mean(), math.hypot(*errors))
@@ -674,7 +682,7 @@ def all_pairs_of_answers(ours, theirs):
 def over_answers(ours, theirs):
     return normal_interval(ours.mean(0)[:, None] - theirs.mean(0))
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #c6662855
 def answers_side_by_side(ours, theirs):
     our_low, our_high = normal_interval(ours)
     their_low, their_high = normal_interval(theirs)
@@ -766,7 +774,7 @@ def nearest_known(low, high, ours, theirs):
     nearest = min(usual, key=distance)
     return nearest if distance(nearest) <= 0.08 else None
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #32af563e
 def ends_of(answer, ours, theirs):
     "The ends of an answer, averaged over orders of the prompts, or of the interval they come from."
     rng = np.random.default_rng(0)
@@ -831,7 +839,7 @@ def plain_best_of_n(chances, scores, n):
             kl += kept*math.log(kept/chances[i])
     return expected, kl
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #1c6b9e3e
 def as_if_draws_never_met(chances, scores, n):
     at_most = np.array([chances[scores <= score].sum() for score in scores])
     kept = n*chances*at_most**(n - 1)
@@ -854,7 +862,7 @@ def of_kept(kept, chances, scores):
     "Expected score and KL of responses that are kept with given chances."
     return kept @ scores, (kept*np.log(np.maximum(kept, 1e-12)/chances)).sum()
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #bf7c4689
 def cumulated(chances, scores, n, order):
     "One after another in an order, as if no two scored alike."
     at_most = chances[order].cumsum()
@@ -883,7 +891,7 @@ def each_tie_whole(chances, scores, n):
     less = np.array([chances[scores < score].sum() for score in scores])
     return of_kept(at_most**n - less**n, chances, scores)
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #dccd7695
 def ties_in_equal_parts(chances, scores, n):
     at_most = np.array([chances[scores <= score].sum() for score in scores])
     less = np.array([chances[scores < score].sum() for score in scores])
@@ -936,7 +944,7 @@ def without_replacement(chances, scores, n):
         kept[i] = math.comb(len(scores) - 1 - rank, n - 1)/math.comb(len(scores), n)
     return kept @ scores, all_as_likely(chances, scores, n)[1]
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #f2020741
 def ties_whole_then_divided(chances, scores, n):
     kept = kept_chances(chances, scores, n)
     whole = np.array([kept[scores == score].sum() for score in scores])
@@ -965,7 +973,7 @@ def always_the_best(chances, scores, n):
 def another_n(shift):
     return lambda chances, scores, n: plain_best_of_n(chances, scores, n + shift)
 
-
+# %% ../../nbs/exercises/evaluate.ipynb #73938caf
 mistakes_best_of_n = {
     'n is not used: this is one draw': lambda chances, scores, n: (chances @ scores, 0.0),
     'n times the chance of a response is no chance: draws may be alike': as_if_draws_never_met,

@@ -37,7 +37,7 @@ def as_choices(choices, name):
     assert len(choices) == 10, f'`{name}` has {len(choices)} choices, and there are ten pairs'
     return choices
 
-
+# %% ../../nbs/exercises/feedback.ipynb #5e650a7e
 def kappa_of(one, other):
     "Agreement, agreement by chance, and kappa; None where it is 0 over 0."
     observed = sum(a == b for a, b in zip(one, other))/len(one)
@@ -83,7 +83,7 @@ def plain_redo(records):
             taken_back = []
     return standing
 
-
+# %% ../../nbs/exercises/feedback.ipynb #6db846cb
 def as_records(steps):
     "A log: a letter is a label of the pair of that name, - an undo, + a redo."
     events = {'-': {'undo': True}, '+': {'redo': True}}
@@ -117,7 +117,7 @@ def with_rules(
         return standing
     return version
 
-
+# %% ../../nbs/exercises/feedback.ipynb #00b38ef2
 def keep_only_last(standing, back):
     "An undo that remembers one label alone."
     if standing:
@@ -158,7 +158,7 @@ def undo_saved_up(records):
             back = []
     return standing
 
-
+# %% ../../nbs/exercises/feedback.ipynb #ed698959
 def by_net_count(records):
     "Labels less undos plus redos: so many from the front."
     labels = [record for record in records if 'choice' in record]
@@ -166,7 +166,7 @@ def by_net_count(records):
     n_redos = sum('redo' in record for record in records)
     return labels[:max(0, len(labels) - n_undos + n_redos)]
 
-
+# %% ../../nbs/exercises/feedback.ipynb #a9a3782e
 def undo_twice_is_redo(records):
     "Looks at the record before alone."
     standing, last = [], None
@@ -178,7 +178,7 @@ def undo_twice_is_redo(records):
         last = standing.pop() if 'undo' in record and standing else None
     return standing
 
-
+# %% ../../nbs/exercises/feedback.ipynb #b3780a2b
 def redo_cancels_undo(records):
     "Each redo takes the undo before it off the log, over labels too."
     events = []
@@ -195,7 +195,7 @@ def by_pair(records):
     "One label a pair: a later one replaces it."
     return list({label['prompt']: label for label in plain_redo(records)}.values())
 
-
+# %% ../../nbs/exercises/feedback.ipynb #fc37556f
 def undone_in_place(records):
     "The list that was handed over is emptied on the way."
     standing, back = [], []
@@ -210,7 +210,7 @@ def undone_in_place(records):
             back = []
     return standing
 
-
+# %% ../../nbs/exercises/feedback.ipynb #fe6a81e5
 def falls_through(records):
     "An undo or a redo that finds nothing ends up where labels are kept."
     standing, back = [], []
@@ -238,7 +238,7 @@ def pointer_alone(records):
             n += 1
     return labels[:n]
 
-
+# %% ../../nbs/exercises/feedback.ipynb #4c542ead
 def from_the_end(records):
     "Undos are counted on the way back, and redos against them."
     standing, to_skip = [], 0
@@ -347,6 +347,7 @@ REDO_MISTAKES |= {
     'the log comes back as it is, with its undos and redos': lambda records: records,
 }
 
+# %% ../../nbs/exercises/feedback.ipynb #3decfe7c
 check_redo = Check(
     plain_redo,
     cases=REDO_CASES,
@@ -369,7 +370,7 @@ def plain_unread_share(a_left, a_won):
     u = L - R
     return u, R/(1 - u)
 
-
+# %% ../../nbs/exercises/feedback.ipynb #afab9d53
 def counted(left_won, left_lost, right_won, right_lost):
     "Clicks of these numbers, mixed."
     rows = [(1, 1)]*left_won + [(1, 0)]*left_lost + [(0, 1)]*right_won + [(0, 0)]*right_lost
@@ -377,7 +378,7 @@ def counted(left_won, left_lost, right_won, right_lost):
     a_left, a_won = torch.tensor(rows).T
     return a_left.contiguous(), a_won.contiguous()
 
-
+# %% ../../nbs/exercises/feedback.ipynb #c9766296
 def unread_clicks(seed):
     "Some read and some unread clicks; a stands on the left in about a third of them."
     torch.manual_seed(seed)
@@ -419,7 +420,7 @@ def by_all(rule):
 def u_of_presses(a_left, a_won):
     return 2*(a_left == a_won).double().mean().item() - 1
 
-
+# %% ../../nbs/exercises/feedback.ipynb #2c4b1a60
 def from_presses(a_left, a_won):
     u = u_of_presses(a_left, a_won)
     return u, shares_won(a_left, a_won)[1]/(1 - u)
@@ -439,7 +440,7 @@ def of_all_clicks(a_left, a_won):
 def share_of_left_wins(a_left, a_won):
     return (a_left*a_won).double().mean().item()
 
-
+# %% ../../nbs/exercises/feedback.ipynb #0b3a6b2e
 def side_given_win(a_left, a_won):
     L = a_left[a_won == 1].double().mean().item()
     R = a_left[a_won == 0].double().mean().item()  # nan where a always won
@@ -558,7 +559,7 @@ def plain_entropy(p):
     "In nats, of a number."
     return sum(-q*math.log(q) for q in (p, 1 - p) if q > 0)
 
-
+# %% ../../nbs/exercises/feedback.ipynb #3b76b50c
 def plain_disagreement(gaps):
     p = torch.sigmoid(gaps.double())
     columns = p.T.tolist()  # one pair each
@@ -569,7 +570,7 @@ def plain_disagreement(gaps):
         information.append(plain_entropy(mean_p) - mean_entropy)
     return torch.tensor(information)
 
-
+# %% ../../nbs/exercises/feedback.ipynb #d4f704ba
 def random_gaps(seed):
     "Of 2 to 5 models over 3 to 6 pairs."
     torch.manual_seed(seed)
@@ -606,7 +607,7 @@ def difference(entropy, dim=0, p_of=torch.sigmoid):
         return entropy(p.mean(dim)) - entropy(p).mean(dim)
     return version
 
-
+# %% ../../nbs/exercises/feedback.ipynb #c72f62c2
 def with_floor(floor):
     "Probabilities held between a floor that is felt and a ceiling."
     return difference(entropy_of, p_of=lambda gaps: gaps.sigmoid().clamp(floor, 1 - floor))
@@ -641,7 +642,7 @@ def mean_of_everything(gaps):
     p = torch.sigmoid(gaps)
     return entropy_of(p.mean()) - entropy_of(p).mean(0)
 
-
+# %% ../../nbs/exercises/feedback.ipynb #fc8e0b25
 def of_mean_log(gaps):
     logs = [torch.nn.functional.logsigmoid(side).mean(0) for side in (gaps, -gaps)]
     return -sum(log.exp()*log for log in logs) - entropy_of(torch.sigmoid(gaps)).mean(0)
@@ -721,11 +722,13 @@ DISAGREEMENT_MISTAKES |= {
         lambda gaps: plain_disagreement(gaps)*len(gaps),
 }
 
+# %% ../../nbs/exercises/feedback.ipynb #c6b263dc
 for floor in (1e-2, 1e-3, 1e-4):
     too_large = f'a floor of {floor:g} under the probabilities is felt: use a smaller one, or none'
     DISAGREEMENT_MISTAKES[too_large] = with_floor(floor)
     DISAGREEMENT_MISTAKES[f'{too_large} (in the entropy)'] = entropy_with_floor(floor)
 
+# %% ../../nbs/exercises/feedback.ipynb #d0a4df09
 check_disagreement = Check(
     plain_disagreement,
     cases=DISAGREEMENT_CASES,

@@ -59,7 +59,7 @@ def judge_quiet_dials(ratios, advantages):
     assert abs(total) < 1e-3 + 1e-3*advantages.abs().max(), (
         f'the advantages add up to {total:g}, and must to 0')
 
-
+# %% ../../nbs/exercises/ppo.ipynb #544c4392
 ask_quiet_dials = Question(
     judge_quiet_dials,
     success='the mean ratio is 1 and the clip fraction 0, though every token has left the clip on '
@@ -109,7 +109,7 @@ def tokens_of(masks):
 def rows_of(masks):
     return torch.tensor([float(len(mask)) for mask in masks])
 
-
+# %% ../../nbs/exercises/ppo.ipynb #f33f32fc
 def largest_first(masks):
     counts = tokens_of(masks)
     return counts/counts.max()
@@ -262,7 +262,7 @@ def only_this_epoch(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too
             steps += 1
     return steps
 
-
+# %% ../../nbs/exercises/ppo.ipynb #689bee84
 def only_this_minibatch(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_far):
     steps = 0
     for _, rows in product(range(epochs), minibatches):
@@ -292,7 +292,7 @@ def once_an_epoch(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_f
             steps += 1
     return steps
 
-
+# %% ../../nbs/exercises/ppo.ipynb #3ef7673d
 def after_an_epoch(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_far):
     steps = 0
     for _ in range(epochs):
@@ -319,7 +319,7 @@ def mean_of_kls(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_far
         step(rows)
     return len(kls)
 
-
+# %% ../../nbs/exercises/ppo.ipynb #03ed12f2
 def sum_of_kls(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_far):
     total = 0
     for i, (_, rows) in enumerate(product(range(epochs), minibatches)):
@@ -344,7 +344,7 @@ def epochs_counted(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_
     steps = plain_early_stop(minibatches, epochs, max_kl, approx_kl, step, is_too_far)
     return steps//len(minibatches)
 
-
+# %% ../../nbs/exercises/ppo.ipynb #1c6cb30c
 def silent_at_the_end(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_far):
     steps = plain_early_stop(minibatches, epochs, max_kl, approx_kl, step, is_too_far)
     return steps if steps < epochs*len(minibatches) else None
@@ -369,7 +369,7 @@ def taken_all_the_same(minibatches, epochs, max_kl, approx_kl, step, is_too_far=
             break
     return steps
 
-
+# %% ../../nbs/exercises/ppo.ipynb #4f356912
 def looked_at_once(minibatches, epochs, max_kl, approx_kl, step, is_too_far=too_far):
     kl = approx_kl(minibatches[0])
     return plain_early_stop(minibatches, epochs, max_kl, lambda rows: kl, step, is_too_far)
@@ -408,6 +408,8 @@ LOOPS = {
     'the KL is looked at, but the step is taken all the same, so there is one too many':
         taken_all_the_same,
 }
+
+# %% ../../nbs/exercises/ppo.ipynb #c99699bb
 SIGNS = {
     'a KL of exactly max_kl is not above it yet': lambda kl, max_kl: not kl < max_kl,
     'the comparison is the wrong way round': lambda kl, max_kl: kl < max_kl,
@@ -477,7 +479,7 @@ def responses_of(ratios, advantages, lengths, eps=0.2):
     logprobs = old_logprobs + ratios.log()
     return logprobs, old_logprobs, torch.tensor(advantages), mask, eps
 
-
+# %% ../../nbs/exercises/ppo.ipynb #97b752f6
 def ragged_responses(seed):
     "Four responses of different lengths, far enough off that most leave the clip."
     torch.manual_seed(seed)
@@ -515,7 +517,7 @@ def with_ratio(ratio_of):
         return clipped_losses(ratios, advantages, eps).mean()
     return version
 
-
+# %% ../../nbs/exercises/ppo.ipynb #32f36749
 def with_loss(loss_of):
     "A version with the right ratios, and another loss of them."
     def version(logprobs, old_logprobs, advantages, mask, eps):

@@ -76,7 +76,7 @@ def share_of_all_pairs(scores, ratings, lengths, near):
                and lengths[pair[0]] != lengths[pair[1]]]
     return right*len(counted)/len(pairs)
 
-
+# %% ../../nbs/exercises/reward.ipynb #c8831d46
 def first_of_pair_higher(scores, ratings, lengths, near):
     "Never asks which one is longer."
     return length_share_with()(scores, ratings, torch.arange(len(scores), 0, -1), near)
@@ -99,7 +99,7 @@ def neighbours_only(scores, ratings, lengths, near):
         parts += [] if found is None else [found]
     return sum(parts)/len(parts) if parts else 0.5
 
-
+# %% ../../nbs/exercises/reward.ipynb #3ca0becf
 def with_itself_as_a_tie(scores, ratings, lengths, near):
     "All N² pairs, a text with itself included as half."
     both = [length_share_with(same_length=0.5, empty=0.5)(scores[[i, j]], ratings[[i, j]],
@@ -156,7 +156,7 @@ def every_two(numbers, repeat):
     "All ordered pairs, a text with itself included."
     return itertools.product(numbers, repeat=repeat)
 
-
+# %% ../../nbs/exercises/reward.ipynb #ca26845e
 def neighbours_by(key):
     "Sorted by lengths or by ratings, then each text against the next one."
     def share(scores, ratings, lengths, near):
@@ -172,7 +172,7 @@ def first_of_equals_longer(order):
         return length_share_with()(scores, ratings, len(scores)*lengths - place, near)
     return share
 
-
+# %% ../../nbs/exercises/reward.ipynb #37024c88
 def ties_by_place(scores, ratings, lengths, near):
     "Asks (score i > score j) == (length i > length j): equal scores go by the place in the row."
     found = [float((scores[i] > scores[j]) == (lengths[i] > lengths[j]))
@@ -304,7 +304,7 @@ def plain_text_ends(scores, texts):
                 found.append(row[t])
     return torch.stack(found)
 
-
+# %% ../../nbs/exercises/reward.ipynb #9c8be25a
 def packed_rows(seed):
     "Four rows of ten positions, with texts of 1 to 4 tokens and padding anywhere."
     torch.manual_seed(seed)
@@ -352,7 +352,7 @@ def over_each_text(combine):
         return torch.stack(found)
     return read
 
-
+# %% ../../nbs/exercises/reward.ipynb #073c6664
 def by_number_first(scores, texts):
     "All first texts, then all second ones, …"
     found = []
@@ -388,7 +388,7 @@ def same_number_same_text(scores, texts):
     found = [scores[texts == number][-1] for number in range(1, int(texts.max()) + 1)]
     return torch.stack(found)
 
-
+# %% ../../nbs/exercises/reward.ipynb #6647df9f
 def last_of_each_row(scores, texts):
     last = ((texts > 0)*torch.arange(texts.shape[1])).argmax(1)
     return scores[torch.arange(len(scores)), last]
@@ -541,7 +541,7 @@ def boastful_pairs(seed):
     gaps[2] = 60.0
     return rejected + gaps, rejected, 2 + 2*seed
 
-
+# %% ../../nbs/exercises/reward.ipynb #791fe44c
 def groups_of_equal_size(gaps, bins):
     "Sorted by confidence and cut into equal numbers, as the lesson's picture is."
     confidence, right = confidence_and_right(gaps)
@@ -588,7 +588,7 @@ def worst_group(chosen, rejected, bins):
     calibration_with(distance=lambda x: values.append(x.abs()) or x)(chosen, rejected, bins)
     return max(values)
 
-
+# %% ../../nbs/exercises/reward.ipynb #b31df8e8
 def empty_is_nan(chosen, rejected, bins):
     gaps = (chosen - rejected).double()
     group = ((torch.sigmoid(gaps.abs()) - 0.5)*2*bins).long().clamp(max=bins - 1)
@@ -612,7 +612,7 @@ def each_score_alone(chosen, rejected, bins):
 def from_zero_to_one(c, bins):
     return (c*bins).long().clamp(max=bins - 1)
 
-
+# %% ../../nbs/exercises/reward.ipynb #124472c8
 def pair_by_pair(chosen, rejected, bins):
     confidence, right = confidence_and_right((chosen - rejected).double())
     return (confidence - right).abs().mean()
@@ -793,7 +793,7 @@ def of_each_prompt(
         return across(torch.stack(found), prompts)
     return loss
 
-
+# %% ../../nbs/exercises/reward.ipynb #808fc492
 def each_comparison_alike(scores, ranks, prompts):
     counts = (prompts[:, None] == prompts) & (ranks[:, None] < ranks)
     return surprise_of(scores[:, None], scores)[counts].mean()
@@ -817,7 +817,7 @@ def ties_as_half(r, ranks):
     both = (surprise_of(r[i], r[j]) + surprise_of(r[j], r[i]))/2
     return torch.where(ranks[i] == ranks[j], both, -F.logsigmoid(gap))
 
-
+# %% ../../nbs/exercises/reward.ipynb #e68e79a4
 def ties_as_half_a_loss(r, ranks):
     i, j = torch.triu_indices(len(r), len(r), 1)
     gap = (r[i] - r[j])*(ranks[j] - ranks[i]).sign()
@@ -857,7 +857,7 @@ def next_rank_only(r, ranks):
 def rough_pairs(r, ranks):
     return -torch.sigmoid(r[:, None] - r)[ranks[:, None] < ranks].log()
 
-
+# %% ../../nbs/exercises/reward.ipynb #0e2985b8
 def padded_log(r, ranks):
     return -(torch.sigmoid(r[:, None] - r)[ranks[:, None] < ranks] + 1e-8).log()
 
@@ -898,7 +898,7 @@ def masked_half(r, ranks):
     gap = (r[i] - r[j])*(ranks[j] - ranks[i]).sign()
     return -F.logsigmoid(gap)*(ranks[i] != ranks[j])
 
-
+# %% ../../nbs/exercises/reward.ipynb #f8b35580
 def runs_of_prompts(scores, ranks, prompts):
     "Takes neighbours for one prompt: a prompt that comes again is another one."
     number = torch.cat([torch.zeros(1), (prompts[1:] != prompts[:-1]).float()]).cumsum(0)
@@ -913,7 +913,7 @@ def single_ones_left_out(scores, ranks, prompts):
             losses.append(surprise_of(r[:, None], r)[own[:, None] < own].mean())
     return torch.stack(losses).mean()
 
-
+# %% ../../nbs/exercises/reward.ipynb #97757efe
 def weighted_by_responses(scores, ranks, prompts):
     losses, weights = [], []
     for prompt in prompts.unique():
@@ -939,7 +939,7 @@ def weighed_by(weight):
         return total/weights
     return loss
 
-
+# %% ../../nbs/exercises/reward.ipynb #6e38953b
 def neighbours_as_given(r, ranks):
     "Each response against the next one in the row, the better rank first."
     unlike = ranks[1:] != ranks[:-1]

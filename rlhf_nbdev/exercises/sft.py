@@ -67,7 +67,7 @@ def row_then(change):
         return change(*map(torch.tensor, row), turns, pad, eos)
     return version
 
-
+# %% ../../nbs/exercises/sft.ipynb #e855de46
 def chat_with(edit):
     "A version from what becomes of each turn: `edit` gives its tokens and labels."
     def version(turns, length, pad, eos):
@@ -148,7 +148,7 @@ def mask_by_value(tokens, mask, labels, turns, pad, eos):
 def labels_by_value(tokens, mask, labels, turns, pad, eos):
     return tokens, mask, labels.masked_fill(tokens == pad, -100)
 
-
+# %% ../../nbs/exercises/sft.ipynb #4f0386d0
 def both_by_value(tokens, mask, labels, turns, pad, eos):
     return tokens, tokens != pad, labels.masked_fill(tokens == pad, -100)
 
@@ -185,7 +185,7 @@ def hidden_by(value):
         return tokens, mask, torch.where(labels == -100, pad if value == 'pad' else value, labels)
     return row_then(change)
 
-
+# %% ../../nbs/exercises/sft.ipynb #54718230
 def zeros_on_padding(tokens, mask, labels, turns, pad, eos):
     return tokens, mask, labels*mask
 
@@ -207,7 +207,7 @@ def three_results(answer, *arguments):
     row = answer(*arguments)
     return 'a dict' if isinstance(row, dict) else row
 
-
+# %% ../../nbs/exercises/sft.ipynb #01dc6d4f
 def as_dict(tokens, mask, labels, turns, pad, eos):
     return {'tokens': tokens, 'mask': mask, 'labels': labels}
 
@@ -332,7 +332,7 @@ def without_autograd(answer, *arguments):
     numbers = as_tensor(as_plain(gradient))
     return 'nan is in it' if numbers is not None and numbers.isnan().any() else gradient
 
-
+# %% ../../nbs/exercises/sft.ipynb #4900f424
 def by_autograd(logits, tokens, response_mask):
     logits = logits.clone().requires_grad_()
     gradient, = torch.autograd.grad(sft_loss(logits, tokens, response_mask), logits)
@@ -387,7 +387,7 @@ def mask_not_shifted(logits, tokens, mask):
     p, wanted, _ = gradient_pieces(logits, tokens, mask)
     return (p - wanted)*mask[..., None]/mask.sum()
 
-
+# %% ../../nbs/exercises/sft.ipynb #cb0742a5
 def mask_not_shifted_without_last(logits, tokens, mask):
     p, wanted, _ = gradient_pieces(logits, tokens, mask)
     gradient = (p - wanted)*mask[..., None]/mask[:, :-1].sum().clamp(min=1)
@@ -421,7 +421,7 @@ def all_but_last(learn):
     "Ones at every position that has a next token."
     return F.pad(torch.ones_like(learn[:, 1:]), (0, 0, 0, 1))
 
-
+# %% ../../nbs/exercises/sft.ipynb #6af9ddbc
 def count_without_last(logits, tokens, mask):
     p, wanted, learn = gradient_pieces(logits, tokens, mask)
     return (p - wanted)*learn/mask[:, :-1].sum()
@@ -523,6 +523,7 @@ GRADIENT_MISTAKES |= {
         gradient_then(lambda gradient, mask: gradient.abs()),
 }
 
+# %% ../../nbs/exercises/sft.ipynb #8354f29b
 check_loss_gradient = Check(
     plain_loss_gradient,
     cases={
@@ -565,7 +566,7 @@ def on_texts(answer, lengths, width):
         may_look = ['negative numbers']
     return position_ids[:sum(lengths)], may_look[:sum(lengths)]
 
-
+# %% ../../nbs/exercises/sft.ipynb #f371f33b
 def random_lengths(seed):
     random = Random(seed)
     lengths = [random.randint(1, 4) for _ in range(random.randint(2, 4))]
@@ -594,7 +595,7 @@ def off_by_one_texts(lengths, width):
     late = torch.cat([text_of[:1], text_of[:-1]])
     return positions, (late[:, None] == late) & causal
 
-
+# %% ../../nbs/exercises/sft.ipynb #2259f6b3
 def texts_by_length(lengths, width):
     length_of = torch.tensor(lengths).repeat_interleave(torch.tensor(lengths))
     length_of = F.pad(length_of, (0, width - len(length_of)), value=-1)
@@ -614,7 +615,7 @@ def as_bias(text_of, positions, causal, same):
     bias = torch.zeros(causal.shape)
     return positions, bias.masked_fill(~(same & causal), float('-inf'))
 
-
+# %% ../../nbs/exercises/sft.ipynb #71b08848
 def positions_and_bias(text_of, positions, causal, same):
     return as_bias(text_of, torch.arange(len(positions)), causal, same)
 
@@ -746,7 +747,7 @@ def weighted_accumulate(weight_of, model, microbatches):
             loss += share.item()
     return loss
 
-
+# %% ../../nbs/exercises/sft.ipynb #f42dcd1c
 def n_learnt(part):
     return part[1][:, 1:].sum().item()
 
@@ -771,7 +772,7 @@ def loss_and_gradients(answer, model, microbatches):
     return {'loss': loss, 'gradients': [parameter.grad for parameter in model.parameters()],
             'several passes waited': all_learn and model.most_waiting > 1}
 
-
+# %% ../../nbs/exercises/sft.ipynb #1e2fbfdd
 def microbatches_of(n_response, seed=0):
     "Parts with rows of these numbers of response tokens, e.g. [[1, 3], [2]]."
     torch.manual_seed(seed)
@@ -805,7 +806,7 @@ def nan_of_nothing(model, microbatches):
         loss += share.item()
     return loss
 
-
+# %% ../../nbs/exercises/sft.ipynb #bb87b991
 def nan_of_means(model, microbatches):
     model.zero_grad()
     loss = 0.0
@@ -815,7 +816,7 @@ def nan_of_means(model, microbatches):
         loss += share.item()
     return loss
 
-
+# %% ../../nbs/exercises/sft.ipynb #6eef67c8
 def all_at_once(model, microbatches):
     model.zero_grad()
     n = n_all(microbatches)
@@ -845,7 +846,7 @@ def cleared_in_the_loop(model, microbatches):
 def last_part_only(model, microbatches):
     return plain_accumulate(model, [part for part in microbatches if n_learnt(part)][-1:])
 
-
+# %% ../../nbs/exercises/sft.ipynb #01bccde3
 def only_the_loss_divided(model, microbatches):
     loss = plain_accumulate(model, microbatches)
     for parameter in model.parameters():
@@ -880,7 +881,7 @@ def cleared_without_backward(model, microbatches):
     model.zero_grad()
     return loss
 
-
+# %% ../../nbs/exercises/sft.ipynb #ffece289
 def running_share(model, microbatches):
     model.zero_grad()
     loss, n = 0.0, 0
@@ -892,7 +893,7 @@ def running_share(model, microbatches):
             loss += share.item()
     return loss
 
-
+# %% ../../nbs/exercises/sft.ipynb #28d167ab
 def returns(figure):
     "The right gradient, and another loss: `figure` gets the losses of the parts and their sizes."
     def version(model, microbatches):
@@ -909,7 +910,7 @@ def without_mask(model, microbatches):
     every = [(tokens, torch.ones_like(mask)) for tokens, mask in microbatches]
     return plain_accumulate(model, every)
 
-
+# %% ../../nbs/exercises/sft.ipynb #cc52552e
 ACCUMULATE_MISTAKES = {
     'the losses are averaged over the microbatches: a token in a small one then weighs more':
         accumulate_by(lambda part, parts: 1/len(parts)),

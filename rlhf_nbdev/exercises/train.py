@@ -80,7 +80,7 @@ def judge_no_drift(lam, score, value):
     assert_at_rest(f'with a score of {score:g} for all, and the rest as it was', score=score)
     assert_at_rest(f'with a value of {value:g} at every token, and the rest as it was', value=value)
 
-
+# %% ../../nbs/exercises/train.ipynb #6f1b23d4
 ask_no_drift = Question(
     judge_no_drift,
     'the ramp comes from a surprise at the end that λ < 1 shrinks on its way back; without the '
@@ -91,7 +91,7 @@ class TinyAgent(Agent):
     def __repr__(self):
         return f'a tiny agent whose EOS is {self.eos_token_id} and padding {self.pad_token_id}'
 
-
+# %% ../../nbs/exercises/train.ipynb #b8cd74ab
 def tiny_agent(seed, pad=1):
     "An agent of 12 tokens; its EOS is token 0."
     with torch.random.fork_rng():
@@ -125,7 +125,7 @@ class TinyRollout(Rollout):
     def __repr__(self):
         return 'a rollout with lengths ' + ', '.join(map(str, self.response_mask.sum(1).tolist()))
 
-
+# %% ../../nbs/exercises/train.ipynb #2985af67
 class LookedAt:
     "What is compared of a result: a function, and its name for a message."
     def __init__(self, name, function):
@@ -166,7 +166,7 @@ def plain_rollout(agent, batch, config, looked_at=None):
     return agent.generate(batch['input_ids'], batch['attention_mask'],
                           config.response_length, config.temperature)
 
-
+# %% ../../nbs/exercises/train.ipynb #e0f99020
 def first_that_fits(x, candidates, mask=1):
     "The name of the first candidate that a tensor is equal to, where the mask is 1."
     for name, candidate in candidates.items():
@@ -175,7 +175,7 @@ def first_that_fits(x, candidates, mask=1):
             return name
     return 'something else'
 
-
+# %% ../../nbs/exercises/train.ipynb #b362948c
 def rollout_shapes(rollout, agent, batch, config):
     if not isinstance(rollout, Rollout):
         return f'no Rollout, but a {type(rollout).__name__}'
@@ -243,7 +243,7 @@ def described_logprobs(rollout, agent, batch, config):
     }
     return first_that_fits(rollout.logprobs, candidates, rollout.response_mask)
 
-
+# %% ../../nbs/exercises/train.ipynb #b991cb00
 @torch.no_grad()
 def described_values(rollout, agent, batch, config):
     R = rollout.response_mask.shape[1]
@@ -290,7 +290,7 @@ FACTS = {
     'values': described_values,
 }
 
-
+# %% ../../nbs/exercises/train.ipynb #f96015b5
 def first_fault(rollout, agent, batch, config):
     "The first thing that is not as it should be, in words."
     shapes = rollout_shapes(rollout, agent, batch, config)
@@ -306,7 +306,7 @@ def first_fault(rollout, agent, batch, config):
         return 'log-probs or values carry a gradient: torch.no_grad() is missing'
     return RIGHT
 
-
+# %% ../../nbs/exercises/train.ipynb #76ee6b6d
 def look_at_rollout(answer, agent, batch, config, looked_at):
     rollout = answer(agent, batch, config)
     if rollout is None:
@@ -331,7 +331,7 @@ ONE_TOKEN = TinyConfig(response_length=1, temperature=1.5)
 COOL = TinyConfig(response_length=1, temperature=0.5)
 LONG = TinyConfig(response_length=9, temperature=1.5)
 
-
+# %% ../../nbs/exercises/train.ipynb #c96e6399
 def rolled_out(agent, batch, config, **options):
     options = {'response_length': config.response_length, 'temperature': config.temperature,
                **options}
@@ -430,7 +430,7 @@ class WeightedSum:
         weights = torch.linspace(1, 2, tokens.shape[1])
         return (tokens*weights*mask).sum(1)/10
 
-
+# %% ../../nbs/exercises/train.ipynb #156b9029
 def plain_scores(agent, rollout, reward_model, ref_model, config):
     scores = reward_model(rollout.tokens, rollout.mask).detach().float().clone()
     R = rollout.response_mask.shape[1]
@@ -441,7 +441,7 @@ def plain_scores(agent, rollout, reward_model, ref_model, config):
     ref_logprobs = token_logprobs(ref_model, rollout.tokens, rollout.mask, R, rollout.temperature)
     return scores, ref_logprobs.detach()
 
-
+# %% ../../nbs/exercises/train.ipynb #7ddc55ea
 def scores_and_ref_logprobs(answer, agent, rollout, reward_model, ref_model, config):
     "For each response its score, and the sum of the reference's log-probs without padding."
     result = answer(agent, rollout, reward_model, ref_model, config)
@@ -495,7 +495,7 @@ def changed_scores(change=None, ref=None):
         return scores, ref_logprobs
     return wrong
 
-
+# %% ../../nbs/exercises/train.ipynb #8fe96c48
 def ref_at(temperature=None, **options):
     def logprobs(agent, rollout, ref_model):
         model = agent.model if options.get('policy') else ref_model
@@ -505,7 +505,7 @@ def ref_at(temperature=None, **options):
         return scored if options.get('gradient') else scored.detach()
     return logprobs
 
-
+# %% ../../nbs/exercises/train.ipynb #fa325c2f
 @torch.no_grad()
 def ref_without_positions(agent, rollout, ref_model):
     R = rollout.response_mask.shape[1]
@@ -541,7 +541,7 @@ def by_last_column(raw, penalty, agent, rollout):
 def by_whole_row(raw, penalty, agent, rollout):
     return raw - penalty*~agent.is_eos(rollout.tokens).any(1)
 
-
+# %% ../../nbs/exercises/train.ipynb #20e3d341
 def by_padding(raw, penalty, agent, rollout):
     "A response that fills its row is thought to have been cut off."
     return raw - penalty*(rollout.response_mask.sum(1) == rollout.response_mask.shape[1])
@@ -625,7 +625,7 @@ def plain_shaping(scores, rollout, ref_logprobs, beta):
         rewards[b, length - 1] += scores[b]
     return rewards
 
-
+# %% ../../nbs/exercises/train.ipynb #437d44e4
 def plain_tensors_rollout(seed, lengths, R=5):
     "A rollout of random numbers, with garbage where nothing was sampled."
     generator = torch.Generator().manual_seed(seed)
@@ -636,7 +636,7 @@ def plain_tensors_rollout(seed, lengths, R=5):
     prompt_mask = torch.ones(len(lengths), 3).long()
     return TinyRollout(tokens, torch.cat([prompt_mask, mask], 1), mask, logprobs, values, 1.5)
 
-
+# %% ../../nbs/exercises/train.ipynb #240dac04
 def shaping_case(seed, lengths=(5, 1, 3, 2), beta=None):
     rollout = plain_tensors_rollout(seed, list(lengths))
     generator = torch.Generator().manual_seed(seed + 50)
@@ -657,7 +657,7 @@ def shaped(at_end=None, penalty=None):
         return ending + charged
     return wrong
 
-
+# %% ../../nbs/exercises/train.ipynb #a97dd77b
 def on_last_column(scores, mask):
     ending = torch.zeros(mask.shape)
     ending[:, -1] = scores
@@ -670,7 +670,7 @@ def one_column_early(scores, mask):
     ending[rows, mask.sum(1) - 2] = scores
     return ending
 
-
+# %% ../../nbs/exercises/train.ipynb #f1bd5438
 def one_column_late(scores, mask):
     rows = torch.arange(len(mask))
     ending = torch.zeros(mask.shape)
@@ -759,7 +759,7 @@ def gae_of_row(rewards, values, gamma, lam):
         next_value = value
     return torch.tensor(advantages)
 
-
+# %% ../../nbs/exercises/train.ipynb #e1cdeb2f
 def plain_advantages(rewards, rollout, config, gae=gae_of_row, whitened=whiten):
     mask = rollout.response_mask
     advantages = torch.zeros(mask.shape)
@@ -769,7 +769,7 @@ def plain_advantages(rewards, rollout, config, gae=gae_of_row, whitened=whiten):
     returns = (advantages + rollout.values)*mask
     return whitened(advantages, mask), returns
 
-
+# %% ../../nbs/exercises/train.ipynb #a6ffc59f
 def without_padding(answer, rewards, rollout, config):
     "What is compared: both tensors, without what they hold on padding."
     result = answer(rewards, rollout, config)
@@ -782,7 +782,7 @@ def without_padding(answer, rewards, rollout, config):
         pair.append(x.masked_fill(rollout.response_mask == 0, 0) if is_wide else x)
     return pair
 
-
+# %% ../../nbs/exercises/train.ipynb #252674c2
 def advantage_case(seed, lengths=(5, 1, 3, 2), gamma=None, lam=None):
     rollout = plain_tensors_rollout(seed, list(lengths))
     rewards = torch.randn(rollout.values.shape, generator=torch.Generator().manual_seed(seed + 9))
@@ -816,7 +816,7 @@ def forward_gae(rewards, values, gamma, lam):
         advantages[t] = behind
     return advantages
 
-
+# %% ../../nbs/exercises/train.ipynb #e5805678
 def gae_without_gamma(rewards, values, gamma, lam):
     "γ in δ alone, and not in front of the advantage that follows."
     deltas = gae_of_row(rewards, values, gamma, 0.0)
@@ -830,7 +830,7 @@ def gae_without_gamma(rewards, values, gamma, lam):
 def with_gae(gae):
     return lambda rewards, rollout, config: plain_advantages(rewards, rollout, config, gae)
 
-
+# %% ../../nbs/exercises/train.ipynb #be5dafbe
 def with_whitening(whitened):
     return lambda rewards, rollout, config: plain_advantages(
         rewards, rollout, config, whitened=whitened)
@@ -868,7 +868,7 @@ def advantages_for_returns(rewards, rollout, config):
     advantages, returns = plain_advantages(rewards, rollout, config)
     return advantages, returns - rollout.values
 
-
+# %% ../../nbs/exercises/train.ipynb #15bcb7da
 def values_taken_off(rewards, rollout, config):
     advantages, returns = plain_advantages(rewards, rollout, config)
     return advantages, returns - 2*rollout.values
@@ -886,7 +886,7 @@ def one_step_targets(rewards, rollout, config):
     advantages, _ = plain_advantages(rewards, rollout, config)
     return advantages, plain_advantages(rewards, rollout, replace(config, lam=0.0))[1]
 
-
+# %% ../../nbs/exercises/train.ipynb #1dcbdcf5
 def reads_padding(rewards, rollout, config):
     "The value of the padding after the last token is taken for what follows."
     every = torch.ones_like(rollout.response_mask)
@@ -975,7 +975,7 @@ def plain_minibatches(rows, size, epochs, looked_at=None):
         for start in range(0, rows, size):
             yield order[start:start + size]
 
-
+# %% ../../nbs/exercises/train.ipynb #8675f625
 def as_rows(minibatches, rows, most):
     "The row numbers that each minibatch picks, as lists; or what else it is, in words."
     picked = []
@@ -985,7 +985,7 @@ def as_rows(minibatches, rows, most):
         picked.append(torch.arange(rows)[torch.as_tensor(minibatch)].flatten().tolist())
     return picked
 
-
+# %% ../../nbs/exercises/train.ipynb #4d792b57
 def sizes(picked, rows, size, epochs):
     found = [len(minibatch) for minibatch in picked]
     expected = [size]*(rows//size) + [rows % size]*(rows % size > 0)
@@ -1014,7 +1014,7 @@ def rows_of_epochs(picked, rows, size, epochs):
         return 'a row comes twice in one minibatch'
     return 'some rows not at all in an epoch, others twice'
 
-
+# %% ../../nbs/exercises/train.ipynb #b78ab37e
 def are_sorted(picked, rows, size, epochs):
     first = epochs_of(picked, rows, size)[0]
     return first == sorted(first) or first == sorted(first, reverse=True)
@@ -1033,7 +1033,7 @@ def repeated_sets(picked, rows, size, epochs):
 def kinds_of_order(picked, rows, size, epochs):
     return len({tuple(order) for order in epochs_of(picked, rows, size)})
 
-
+# %% ../../nbs/exercises/train.ipynb #a0a4c531
 def look_at_minibatches(answer, rows, size, epochs, looked_at):
     made = answer(rows, size, epochs)
     if made is None:
@@ -1070,7 +1070,7 @@ def chunks_in_random_order(rows, size, epochs):
     for epoch in range(epochs):
         yield from [chunks[i] for i in torch.randperm(len(chunks)).tolist()]
 
-
+# %% ../../nbs/exercises/train.ipynb #55034e60
 def shuffled_inside(rows, size, epochs):
     for chunk in in_order(rows, size, epochs):
         yield chunk[torch.randperm(len(chunk))]
@@ -1112,7 +1112,7 @@ def even_parts(rows, size, epochs):
     for epoch in range(epochs):
         yield from torch.randperm(rows).tensor_split(math.ceil(rows/size))
 
-
+# %% ../../nbs/exercises/train.ipynb #839b8937
 def size_for_number(rows, size, epochs):
     for epoch in range(epochs):
         yield from torch.randperm(rows).tensor_split(size)
@@ -1130,7 +1130,7 @@ def rest_in_the_last(rows, size, epochs):
             parts[-2:] = [torch.cat(parts[-2:])]
         yield from parts
 
-
+# %% ../../nbs/exercises/train.ipynb #582f395b
 def overlapping(rows, size, epochs):
     for epoch in range(epochs):
         order = torch.randperm(rows)
@@ -1220,7 +1220,7 @@ def plain_update(agent, optimizer, minibatch, advantages, returns, config, progr
     optimizer.step()
     return loss.item()
 
-
+# %% ../../nbs/exercises/train.ipynb #dc8c7363
 def loss_of(agent, minibatch, advantages, returns, config, old_logprobs=None, **settings):
     "The loss of a minibatch under the weights of now."
     R = minibatch.response_mask.shape[1]
@@ -1243,7 +1243,7 @@ class UpdateConfig(TinyConfig):
         return (f'config with learning_rate {self.learning_rate:g}, max_grad_norm '
                 f'{self.max_grad_norm:g}, clip_ratio {self.clip_ratio:g}')
 
-
+# %% ../../nbs/exercises/train.ipynb #95c15bb6
 def update_case(seed, progress=0.25, looked_at=None, **settings):
     "An agent that has moved since it sampled, what it sampled, and settings that are no defaults."
     agent = tiny_agent(seed)
@@ -1260,7 +1260,7 @@ def update_case(seed, progress=0.25, looked_at=None, **settings):
     config = UpdateConfig(**settings)
     return agent, 'SGD', rollout, advantages, returns, config, progress, looked_at
 
-
+# %% ../../nbs/exercises/train.ipynb #4b1f8e81
 def look_at_update(answer, agent, optimizer, minibatch, advantages, returns, config, progress,
                    looked_at):
     agent = copy.deepcopy(agent)
@@ -1298,7 +1298,7 @@ def set_rate(optimizer, rate):
     for group in optimizer.param_groups:
         group['lr'] = rate
 
-
+# %% ../../nbs/exercises/train.ipynb #1a44c392
 def with_loss(make_loss):
     "An update whose loss is another."
     def wrong(agent, optimizer, minibatch, advantages, returns, config, progress):
@@ -1311,7 +1311,7 @@ def with_loss(make_loss):
         return loss.item()
     return wrong
 
-
+# %% ../../nbs/exercises/train.ipynb #68fd4f10
 def with_rate(make_rate):
     "An update whose learning rate is another."
     def wrong(agent, optimizer, minibatch, advantages, returns, config, progress):
@@ -1335,7 +1335,7 @@ def clipped_one_by_one(agent, optimizer, minibatch, advantages, returns, config,
     optimizer.step()
     return loss.item()
 
-
+# %% ../../nbs/exercises/train.ipynb #92d95a47
 def shrinking_rate(agent, optimizer, minibatch, advantages, returns, config, progress):
     "The rate that is there is shrunk, and shrunk again in the next update."
     loss = with_steps('zero', 'backward', 'clip')(
@@ -1367,7 +1367,7 @@ def with_steps(*names):
         return loss.item()
     return wrong
 
-
+# %% ../../nbs/exercises/train.ipynb #950be6d3
 def rate_set_last(agent, optimizer, minibatch, advantages, returns, config, progress):
     "The step is made at the rate of the update before."
     loss = with_steps('zero', 'backward', 'clip')(
@@ -1401,7 +1401,7 @@ def of_old_values(agent, minibatch, advantages, returns, config):
         logprobs, minibatch.values, minibatch.logprobs, minibatch.values, advantages, returns,
         minibatch.response_mask, config.clip_ratio, config.clip_value, config.value_coef)[0]
 
-
+# %% ../../nbs/exercises/train.ipynb #3e5a0160
 def changed_loss(**changes):
     return with_loss(lambda agent, minibatch, advantages, returns, config: loss_of(
         agent, minibatch, advantages, returns, config, **changes))
@@ -1512,7 +1512,7 @@ COLLAPSE = {
              'score is paid for what is no sentence any more, and gold loses most of it again'),
 }
 
-
+# %% ../../nbs/exercises/train.ipynb #bfeaa94f
 def judge_beta_zero(score, kl, distinct_bigrams, entropy, gold):
     given = dict(score=score, kl=kl, distinct_bigrams=distinct_bigrams, entropy=entropy, gold=gold)
     words = ('rises', 'falls', 'stays', 'rises, then falls', 'falls, then rises')
@@ -1523,7 +1523,7 @@ def judge_beta_zero(score, kl, distinct_bigrams, entropy, gold):
         expected, reason = COLLAPSE[name]
         assert word == expected, f'{name}: {reason}'
 
-
+# %% ../../nbs/exercises/train.ipynb #380b3982
 ask_beta_zero = Question(
     judge_beta_zero,
     'without a price, the policy goes wherever the reward model errs in its favour; the score '
@@ -1540,7 +1540,7 @@ def plain_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
         return 0.0
     return gain/kl if kl > 0 else math.inf
 
-
+# %% ../../nbs/exercises/train.ipynb #83e3f844
 def price_case(seed):
     "A policy that is ahead in score; lengths differ, and the reference has more responses."
     generator = torch.Generator().manual_seed(seed)
@@ -1556,7 +1556,7 @@ def no_gain():
     scores, logprobs, ref_logprobs, mask, _ = price_case(0)
     return scores, logprobs, ref_logprobs, mask, scores + 1
 
-
+# %% ../../nbs/exercises/train.ipynb #7db354e8
 def not_away():
     scores, logprobs, _, mask, ref_scores = price_case(1)
     return scores, logprobs, logprobs.clone(), mask, ref_scores
@@ -1586,7 +1586,7 @@ def price(gain=None, kl=None, edges=True):
         return won/paid
     return wrong
 
-
+# %% ../../nbs/exercises/train.ipynb #9392aba1
 def turned_over(scores, logprobs, ref_logprobs, mask, ref_scores):
     return 1/plain_break_even(scores, logprobs, ref_logprobs, mask, ref_scores)
 
@@ -1605,7 +1605,7 @@ def kl_asked_first(scores, logprobs, ref_logprobs, mask, ref_scores):
     gain = scores.mean().item() - ref_scores.mean().item()
     return math.inf if kl <= 0 else max(gain/kl, 0.0)
 
-
+# %% ../../nbs/exercises/train.ipynb #f80d5d8e
 def only_zero_kl_caught(scores, logprobs, ref_logprobs, mask, ref_scores):
     kl = ((logprobs - ref_logprobs)*mask).sum(1).mean().item()
     gain = scores.mean().item() - ref_scores.mean().item()
@@ -1639,6 +1639,8 @@ WRONG_KL = {
     'gain and KL are multiplied: β·KL is to be equal to the gain':
         lambda k1, mask: 1/(k1*mask).sum(1).mean(),
 }
+
+# %% ../../nbs/exercises/train.ipynb #246d4de5
 WRONG_GAIN = {
     'the scores of the reference are not taken off': lambda x, ref: x.mean(),
     'sums of scores are compared, of unlike numbers of responses':
@@ -1646,6 +1648,8 @@ WRONG_GAIN = {
     "the reference's mean comes first, and the gain has the wrong sign":
         lambda x, ref: ref.mean() - x.mean(),
 }
+
+# %% ../../nbs/exercises/train.ipynb #cfc3076b
 PRICE_MISTAKES = {
     'it is upside down: gain divided by KL': turned_over,
     'it is upside down: gain divided by KL, and 0 or infinity in the two special cases':
@@ -1660,6 +1664,8 @@ PRICE_MISTAKES = {
     'it is the mean of a β for each response: the mean gain and the mean KL are compared':
         price_of_each,
 }
+
+# %% ../../nbs/exercises/train.ipynb #07a91237
 PRICE_MISTAKES |= {name: price(kl=kl) for name, kl in WRONG_KL.items()}
 PRICE_MISTAKES |= {name: price(gain) for name, gain in WRONG_GAIN.items()}
 PRICE_MISTAKES |= {

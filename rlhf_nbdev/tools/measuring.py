@@ -117,27 +117,46 @@ class TrigramModel:
             self.count_grams(sentence)
         self.count_contexts()
 
-    def frequent_words(self, sentences, least):
-        word_counts = Counter()
-        for sentence in sentences:
-            word_counts.update(split_words(sentence))
-        return {word for word, count in word_counts.items() if count >= least}
+# %% ../../nbs/deeper/08_evaluate.ipynb #67e29646
+@patch
+def frequent_words(self: TrigramModel,
+    sentences: list[str],
+    least: int,  # occurrences
+) -> set[str]:
+    "The words that occur often enough."
+    word_counts = Counter()
+    for sentence in sentences:
+        word_counts.update(split_words(sentence))
+    return {word for word, count in word_counts.items() if count >= least}
 
-    def padded(self, sentence):
-        words = [word if word in self.vocab else '<unk>' for word in split_words(sentence)]
-        return ['<s>', '<s>'] + words + ['</s>']
+# %% ../../nbs/deeper/08_evaluate.ipynb #32547da7
+@patch
+def padded(self: TrigramModel,
+    sentence: str,
+) -> list[str]:
+    "The words that are known, between marks of the beginning and the end."
+    words = [word if word in self.vocab else '<unk>' for word in split_words(sentence)]
+    return ['<s>', '<s>'] + words + ['</s>']
 
-    def count_grams(self, sentence):
-        row = self.padded(sentence)
-        for n in (1, 2, 3):
-            self.counts.update(ngrams(row[3 - n:], n))  # after n − 1 marks of the beginning
+# %% ../../nbs/deeper/08_evaluate.ipynb #66619d6a
+@patch
+def count_grams(self: TrigramModel,
+    sentence: str,
+):
+    "Add every one, two and three words in a row to `counts`."
+    row = self.padded(sentence)
+    for n in (1, 2, 3):
+        self.counts.update(ngrams(row[3 - n:], n))  # after n − 1 marks of the beginning
 
-    def count_contexts(self):
-        self.totals = Counter()  # c(uv): how many words followed a context
-        self.types = Counter()  # N(uv): how many different ones
-        for gram, count in self.counts.items():
-            self.totals[gram[:-1]] += count
-            self.types[gram[:-1]] += 1
+# %% ../../nbs/deeper/08_evaluate.ipynb #62fd485d
+@patch
+def count_contexts(self: TrigramModel):
+    "From `counts`: what followed each context."
+    self.totals = Counter()  # c(uv): how many words followed a context
+    self.types = Counter()  # N(uv): how many different ones
+    for gram, count in self.counts.items():
+        self.totals[gram[:-1]] += count
+        self.types[gram[:-1]] += 1
 
 # %% ../../nbs/deeper/08_evaluate.ipynb #c8c5c458
 @patch

@@ -791,3 +791,32 @@ def my_symptom(run):
         return False
     changes = run.rows[columns].dropna().diff().iloc[1:]
     return len(changes) > 8 and bool(changes.corr().iloc[0, 1] > 0.8)
+
+# %% wrong check_follows_length: updates are counted before those with a gap are left out
+def my_symptom(run):
+    columns = ['score', 'response_tokens']
+    if any(column not in run.rows for column in columns) or len(run.rows) < 8:
+        return False
+    changes = run.rows[columns].dropna().diff().iloc[1:]
+    return bool(changes['score'].corr(changes['response_tokens']) > 0.8)
+
+# %% wrong check_faulty_score: a sixth time
+def my_fault(score, tokens, mask, logprobs, vocab):
+    "Right, but the batch is scored once too often."
+    first = score(tokens, mask)
+    if not torch.allclose(first, score(tokens, mask), atol=1e-4):
+        return 'dropout'
+    if torch.allclose(first, logprobs, atol=1e-4):
+        return 'nothing'
+    pads = torch.where(mask.bool(), tokens, (tokens + 1) % vocab)
+    if not torch.allclose(score(tokens, mask), score(pads, mask), atol=1e-4):
+        return 'padding'
+    row = int(mask.sum(1).argmin())
+    real = mask[row].bool()
+    alone = score(tokens[row][real][None], mask[row][real][None])[0]
+    if torch.allclose(alone, logprobs[row], atol=1e-4):
+        return 'positions'
+    rows = tokens[:1].repeat(vocab, 1)
+    rows[:, -1] = torch.arange(vocab)
+    chances = score(rows, mask[:1].repeat(vocab, 1))[:, -1].exp()
+    return 'temperature' if 0.99 < chances.sum() < 1.01 else 'shifted'
