@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'explained_variance', 'option', 'check_number', 'check_numbers', 'LearningSettings',
-           'RLHFConfig', 'check_models', 'check_lengths', 'check_shares', 'compiled_steps', 'RLHFTrainer',
+           'RLHFConfig', 'check_models', 'check_shares', 'check_lengths', 'compiled_steps', 'RLHFTrainer',
            'first_not_finite', 'check_agreement', 'token_share', 'mean_stats', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
@@ -262,25 +262,6 @@ def check_models(
         warnings.warn('the weights have 16 bits, which round most steps of learning away: load '
                       'the model with dtype=torch.float32 (bf16=True rounds products only)')
 
-# %% ../nbs/06_loss.ipynb #fb9d027a
-def check_lengths(
-    model,  # the agent's
-    ref_model,  # the reference
-    config: RLHFConfig,  # prompt and response length
-):
-    "Raise ValueError unless rows of P + R tokens are sampled and scored rightly."
-    P, R = config.prompt_length, config.response_length
-    contexts = [context_length(each) or math.inf for each in (model, ref_model)]
-    context = min(contexts)
-    if P + R > context:
-        raise ValueError(f'{type(model).__name__}: prompt_length {P} + response_length {R} = '
-                         f'{P + R} tokens exceed the context of {context}: lower one of them')
-    steps = min(R, 64)
-    check_sampling(in_float32(model), P + R - steps, steps)
-    check_output_layer(in_float32(ref_model))
-    for each in (model, ref_model):
-        reading_way(trunk_of(each), P + R)
-
 # %% ../nbs/06_loss.ipynb #7a0c0304
 def check_shares(
     config: RLHFConfig,  # batch size and minibatches
@@ -293,6 +274,26 @@ def check_shares(
     if B//n % K:
         raise ValueError(f'batch_size {B} among {n} processes gives each {B//n} responses, which '
                          f'do not divide into groups of {K}: change one of them')
+
+# %% ../nbs/06_loss.ipynb #fb9d027a
+def check_lengths(
+    model,  # the agent's
+    ref_model,  # the reference
+    config: RLHFConfig,  # prompt and response length
+):
+    "Raise ValueError unless rows of P + R tokens are shared out, sampled and scored rightly."
+    check_shares(config)
+    P, R = config.prompt_length, config.response_length
+    contexts = [context_length(each) or math.inf for each in (model, ref_model)]
+    context = min(contexts)
+    if P + R > context:
+        raise ValueError(f'{type(model).__name__}: prompt_length {P} + response_length {R} = '
+                         f'{P + R} tokens exceed the context of {context}: lower one of them')
+    steps = min(R, 64)
+    check_sampling(in_float32(model), P + R - steps, steps)
+    check_output_layer(in_float32(ref_model))
+    for each in (model, ref_model):
+        reading_way(trunk_of(each), P + R)
 
 # %% ../nbs/06_loss.ipynb #ba69a97d
 def compiled_steps(
@@ -319,7 +320,6 @@ class RLHFTrainer:
     ):
         check_models(agent.model, ref_model)
         check_lengths(agent.model, ref_model, config)
-        check_shares(config)
         torch.manual_seed(own_seed(config.seed))
         self.agent = agent
         self.ref_model = ref_model.eval().requires_grad_(False)
