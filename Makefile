@@ -28,7 +28,7 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 
 # the slow files first: the main job keeps one worker busy; the second takes those that fork from a
 # server of its own, then those that share a JupyterLab
-SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py answers.py)
+SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py processes.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 test: ratings chat ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests

@@ -290,7 +290,7 @@ def compute_loss(self: GroupTrainer,
 ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
     "The method's loss at today's weights."
     mask, R = rollout.response_mask, rollout.response_mask.shape[1]
-    with self.autocast():
+    with self.autocast(), self.recomputing():
         logprobs, _, entropy = self.agent(
             rollout.tokens, rollout.mask, R, rollout.temperature)
     ratios = self.method.ratios(logprobs, rollout.logprobs, mask)
@@ -451,7 +451,7 @@ def pair_loss(self: PairTrainer,
     ref_rejected: torch.Tensor,  # (N,)
 ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
     "DPO's loss at today's weights; how much likelier each side has become, in nats."
-    with self.autocast():
+    with self.autocast(), self.recomputing():
         chosen, rejected = pair_logprobs(self.agent.model, pairs, self.config.temperature)
     loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.beta)
     gains = (chosen - ref_chosen, rejected - ref_rejected)

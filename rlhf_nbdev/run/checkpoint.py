@@ -239,7 +239,7 @@ def restore_random_states(
     update = trainer.scheduler.last_epoch
     if n_before != n_processes():
         torch.manual_seed(own_seed(trainer.config.seed, update, n_processes()))
-        print(f'{n_processes()} processes in place of {n_before}: after update {update} the run '
+        print(f'processes: {n_processes()} in place of {n_before}; after update {update} the run '
               'goes on with other random numbers')
         return
     behind = f'.{process_number()}' if n_processes() > 1 and process_number() else ''

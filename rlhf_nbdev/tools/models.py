@@ -8,7 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/models.html.md"""
 __all__ = ['knock_at_hub', 'check_hub', 'reading_model', 'check_layers', 'read_config', 'load_weights', 'find_model', 'is_local',
            'load_tokenizer', 'as_list', 'align_tokens', 'load_model', 'check_shapes', 'load_tensors', 'check_token_ids',
            'check_generation', 'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'output_logits', 'has_fast_bfloat16',
-           'autocast', 'float32_head']
+           'autocast', 'float32_head', 'repeated_layers', 'recomputing']
 
 # %% ../../nbs/tools/models.ipynb #340e8495
 import queue
@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import torch
 import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch.utils.checkpoint import checkpoint
 
 from .chat_model import chat_model_path
 from .files import printable
@@ -415,3 +417,32 @@ def float32_head(
 ) -> torch.Tensor:  # (...)
     "`head(states)` without its last axis, and in float32 even where `autocast` would round it."
     return (states.float()*head.weight).sum(-1) + head.bias
+
+# %% ../../nbs/tools/models.ipynb #3f70a102
+def repeated_layers(
+    network,  # a model of transformers, or its trunk
+) -> list[nn.Module]:
+    "The layers that a network is a stack of. Raises ValueError if transformers marks none."
+    from transformers.modeling_layers import GradientCheckpointingLayer
+    layers = [part for part in network.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not layers:
+        raise ValueError(f'{type(network).__name__} has no layers that are known to be computable '
+                         'twice: leave gradient_checkpointing out')
+    return layers
+
+# %% ../../nbs/tools/models.ipynb #3f70a103
+@contextmanager
+def recomputing(
+    network,  # a model of transformers, or its trunk
+):
+    "A forward pass within it keeps what goes into each layer; the backward pass computes the rest."
+    layers = repeated_layers(network)
+    for layer in layers:
+        # nothing is drawn at random (dropout is off), so its state need not be kept
+        layer.forward = partial(
+            checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the one of its class is there again
