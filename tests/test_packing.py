@@ -2,10 +2,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import close, decided_gpt2, tiny_prompts
 
 from rlhf_nbdev.agent import Agent, score_tokens
-from rlhf_nbdev.tools import packing
+from rlhf_nbdev.tools import models, packing
 
 
 def test_rows_are_packed_by_hand():
@@ -100,6 +101,39 @@ def test_packed_scores_and_their_gradients_are_the_plain_ones(temperature, rollo
     theirs = torch.autograd.grad((plain.exp()*real).sum(), weights)
     for a, b in zip(ours, theirs):
         close(a, b, rtol=1e-4)
+
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU of NVIDIA')
+
+
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=NO_GPU)])
+def test_an_output_layer_padded_to_a_multiple_gives_the_same_scores(device, monkeypatch):
+    "A GPU gets it by itself where the vocabulary is odd; a CPU is made to do the same here."
+    model = decided_gpt2(vocab=67, eos=2)
+    rollout = Agent(model).generate(*tiny_prompts(vocab=67), 6)
+    plain = packing.score_packed(model, rollout.tokens, rollout.mask, 6)
+    plain_grads = torch.autograd.grad(plain[0].exp().sum(), list(model.parameters()))
+    widths, linear = [], F.linear
+
+    def noted(states, weight, bias=None):
+        widths.append(len(weight))
+        return linear(states, weight, bias)
+
+    monkeypatch.setattr(models.F, 'linear', noted)
+    if device == 'cpu':
+        monkeypatch.setattr(packing, 'output_logits', lambda model, states: models.padded_linear(
+            model.get_output_embeddings(), states))
+    model.to(device)
+    padded = packing.score_packed(model, rollout.tokens.to(device), rollout.mask, 6)
+    assert 128 in widths
+    grads = torch.autograd.grad(padded[0].exp().sum(), list(model.parameters()))
+    for x, same in zip([*plain, *plain_grads], [*padded, *grads]):
+        close(same.cpu(), x, atol=1e-4)
+
+
+def test_on_a_cpu_the_output_layer_is_as_wide_as_the_vocabulary(monkeypatch):
+    monkeypatch.setattr(models, 'padded_linear', None)
+    assert models.output_logits(decided_gpt2(vocab=67), torch.zeros(2, 16)).shape == (2, 67)
 
 
 def test_draw_follows_the_distribution_to_its_ends():

@@ -81,7 +81,8 @@ def test_the_same_loss_and_gradients_from_less_memory(name):
         assert (grad is None) == (same_grads[weight] is None), weight
         if grad is not None:
             assert torch.equal(grad, same_grads[weight]), weight
-    print(f'{name}: kept {kept} bytes, {kept_less} with recomputing, {kept/kept_less:.1f} times less')
+    ratio = kept/kept_less
+    print(f'{name}: kept {kept} bytes, with recomputing {kept_less}: {ratio:.1f} times less')
     assert kept_less < 0.8*kept
     assert not any(part.training for part in saving.agent.modules())
 

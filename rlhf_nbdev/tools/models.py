@@ -7,8 +7,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/models.html.md"""
 # %% auto #0
 __all__ = ['knock_at_hub', 'check_hub', 'reading_model', 'check_layers', 'read_config', 'load_weights', 'find_model', 'is_local',
            'load_tokenizer', 'as_list', 'align_tokens', 'load_model', 'check_shapes', 'load_tensors', 'check_token_ids',
-           'check_generation', 'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'output_logits', 'has_fast_bfloat16',
-           'autocast', 'float32_head', 'repeated_layers', 'recomputing']
+           'check_generation', 'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'padded_linear', 'output_logits',
+           'has_fast_bfloat16', 'autocast', 'float32_head', 'repeated_layers', 'recomputing']
 
 # %% ../../nbs/tools/models.ipynb #340e8495
 import queue
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch.utils.checkpoint import checkpoint
@@ -368,13 +369,28 @@ def trunk_of(
         return model.model  # Llama 4 says that it is its own trunk
     return trunk
 
+# %% ../../nbs/tools/models.ipynb #3f70a109
+def padded_linear(
+    layer: nn.Linear,
+    states: torch.Tensor,  # (..., D)
+    multiple: int = 64,
+) -> torch.Tensor:  # (..., V)
+    "`layer(states)`, by a product whose width is a multiple of a number that GPUs like."
+    V = layer.out_features
+    weight, bias = F.pad(layer.weight, (0, 0, 0, -V % multiple)), layer.bias
+    if bias is not None:
+        bias = F.pad(bias, (0, -V % multiple))
+    return F.linear(states, weight, bias)[..., :V]
+
 # %% ../../nbs/tools/models.ipynb #6ed10d2a
 def output_logits(
     model,  # a causal language model of transformers
     states: torch.Tensor,  # (..., D) of its trunk
 ) -> torch.Tensor:  # (..., V)
     "What the model makes of states: its output layer, scaled or capped as its configuration says."
-    logits, config = model.get_output_embeddings()(states), model.config.get_text_config()
+    layer, config = model.get_output_embeddings(), model.config.get_text_config()
+    is_wider = states.is_cuda and type(layer) is nn.Linear and layer.out_features % 64
+    logits = padded_linear(layer, states) if is_wider else layer(states)
     factor = getattr(config, 'logit_scale', None)  # Cohere
     factor = factor or getattr(config, 'lm_head_multiplier', None)  # Falcon-H1
     divisor = getattr(config, 'logits_scaling', None)  # Granite

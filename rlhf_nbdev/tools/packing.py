@@ -135,10 +135,11 @@ def score_packed(
     states = states_of(trunk_of(model), tokens, mask)[:, -R - 1:-1]  # (B, R, D)
     before_sampled = F.pad(states[sampled], (0, 0, 0, -N % 64))  # (N rounded up, D)
     logits = output_logits(model, before_sampled).float().div_(temperature)
-    dists = F.log_softmax(logits, -1)[:N]  # (N, V)
-    logprobs = dists.gather(-1, tokens[:, -R:][sampled][:, None]).squeeze(-1)  # (N,)
+    dists = F.log_softmax(logits, -1)  # (N rounded up, V)
+    ids = F.pad(tokens[:, -R:][sampled], (0, -N % 64))
+    logprobs = dists.gather(-1, ids[:, None])[:N, 0]  # (N,)
     with torch.no_grad():  # watched, not trained on
-        entropy = -dists.exp().mul_(dists).sum(-1)  # (N,)
+        entropy = -dists[:N].exp().mul_(dists[:N]).sum(-1)  # (N,)
     zeros = logprobs.new_zeros(len(mask), R)
     return zeros.index_put(sampled, logprobs), states, zeros.index_put(sampled, entropy)
 
