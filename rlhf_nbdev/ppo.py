@@ -283,6 +283,8 @@ def check_lengths(
 ):
     "Raise ValueError unless rows of P + R tokens are shared out, sampled and scored rightly."
     check_shares(config)
+    if config.gradient_checkpointing:
+        repeated_layers(model)  # refuses a model that has none
     P, R = config.prompt_length, config.response_length
     contexts = [context_length(each) or math.inf for each in (model, ref_model)]
     context = min(contexts)
@@ -317,8 +319,6 @@ class RLHFTrainer:
             eps=config.adam_epsilon, weight_decay=0.0, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: linear_decay(update, config.updates))
-        if config.gradient_checkpointing:
-            repeated_layers(agent.model)  # refuses a model that has none
         self.sampler = agent  # whose `generate` is asked; another engine may stand in for it
         if config.compile or agent.model.device.type == 'cuda':
             self.sampler = faster_sampler(
