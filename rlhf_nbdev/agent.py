@@ -91,7 +91,10 @@ class Agent(nn.Module):
         return super().train(False)  # dropout stays off, so that two scorings of a token agree
 
     def is_eos(self, tokens):
-        return torch.stack([tokens == eos for eos in self.eos_token_ids]).any(0)
+        found = torch.zeros_like(tokens, dtype=torch.bool)
+        for eos in self.eos_token_ids:
+            found = found | (tokens == eos)
+        return found
 
     def value(self, states):
         return float32_head(self.value_head, states)

@@ -218,7 +218,8 @@ def only_main_speaks():
     if is_main():
         yield
         return
-    with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    nowhere = open(os.devnull, 'w', encoding='utf-8')
+    with nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 # %% ../../nbs/tools/processes.ipynb #7a0c0031
