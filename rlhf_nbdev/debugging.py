@@ -7,10 +7,11 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/debugging.html.md"""
 # %% auto #0
 __all__ = ['SYMPTOMS', 'OF_PPO', 'OF_ANY_METHOD', 'AT_THE_END', 'NOT_AT_FIRST', 'read_patients', 'Run', 'Finding', 'run_of',
            'draw_on_band', 'draw_range', 'ratio_is_off', 'guesses_by_size', 'kl_is_zero', 'kl_does_not_start_at_zero',
-           'kl_is_negative', 'kl_explodes', 'beta_is_odd', 'estimates_disagree', 'score_is_flat', 'scores_are_alike',
-           'scores_are_off_scale', 'reward_is_wrong', 'last_updates_move_far', 'clipping_is_odd', 'too_much_is_clipped',
-           'means_are_off', 'values_are_off', 'entropy_is_odd', 'lengths_are_odd', 'never_ended', 'numbers_are_missing',
-           'settings_are_odd', 'symptoms_to_ask', 'Findings', 'findings_of', 'suspects_of', 'read_run', 'diagnose']
+           'kl_is_negative', 'kl_explodes', 'beta_is_odd', 'score_is_flat', 'scores_are_alike', 'scores_are_off_scale',
+           'reward_is_wrong', 'last_updates_move_far', 'clipping_is_odd', 'too_much_is_clipped', 'means_are_off',
+           'estimates_disagree', 'values_are_off', 'entropy_is_odd', 'lengths_are_odd', 'never_ended',
+           'numbers_are_missing', 'settings_are_odd', 'symptoms_to_ask', 'Findings', 'findings_of', 'suspects_of',
+           'read_run', 'diagnose']
 
 # %% ../nbs/10_debugging.ipynb #7c74f1e1
 import json
@@ -234,16 +235,6 @@ def beta_is_odd(run: Run) -> Finding | None:
                        'compare β times the KL with what the score has gained')
     return None
 
-# %% ../nbs/10_debugging.ipynb #0ff1d63b
-def estimates_disagree(run: Run) -> Finding | None:
-    "k1 and k3 estimate the same number."
-    k1, k3 = run.end('kl'), run.end('kl_k3')
-    if not k3 > 2*abs(k1) + 3:  # healthy: at most 1.32 times k1
-        return None
-    return Finding(f'k3 says {k3:.0f} nats, k1 {k1:.1f}',
-                   ['k3 is the wrong way round', 'other tokens are scored'],
-                   'on tokens of the policy both means must agree within their noise')
-
 # %% ../nbs/10_debugging.ipynb #c49b543d
 def score_is_flat(run: Run) -> Finding | None:
     "The policy moves, and the score does not."
@@ -363,6 +354,16 @@ def means_are_off(run: Run) -> Finding | None:
                         'means are taken over padding'],
                        'the mean of the advantages over the mask must be 0')
     return None
+
+# %% ../nbs/10_debugging.ipynb #0ff1d63b
+def estimates_disagree(run: Run) -> Finding | None:
+    "k1 and k3 estimate the same number."
+    k1, k3 = run.end('kl'), run.end('kl_k3')
+    if not k3 > 2*abs(k1) + 3:  # healthy: at most 1.32 times k1
+        return None
+    return Finding(f'k3 says {k3:.0f} nats, k1 {k1:.1f}',
+                   ['k3 is the wrong way round', 'other tokens are scored'],
+                   'on tokens of the policy both means must agree within their noise')
 
 # %% ../nbs/10_debugging.ipynb #4dea9f93
 def values_are_off(run: Run) -> Finding | None:
