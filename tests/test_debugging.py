@@ -12,10 +12,12 @@ from rlhf_nbdev.debugging import (
     NOT_AT_FIRST,
     OF_ANY_METHOD,
     OF_PPO,
+    SYMPTOMS,
     Run,
     diagnose,
     draw_on_band,
     findings_of,
+    lengths_are_odd,
     read_patients,
     read_run,
     run_of,
@@ -63,6 +65,31 @@ def test_causes_have_one_name():
 @pytest.mark.parametrize('symptom', OF_ANY_METHOD + OF_PPO, ids=lambda symptom: symptom.__name__)
 def test_what_was_not_measured_is_no_symptom(symptom):
     assert symptom(Run(pd.DataFrame({'update': [1, 2, 3]}))) is None
+
+
+def test_every_symptom_is_asked_once():
+    assert len(SYMPTOMS) == len(set(SYMPTOMS)) == len(OF_PPO + OF_ANY_METHOD)
+    assert set(SYMPTOMS) == {*OF_PPO, *OF_ANY_METHOD}
+
+
+@pytest.mark.parametrize('illness', [
+    'reward × 20', 'value head not at zero', 'labels not shifted', 'reward pays length',
+    'learning rate / 100', 'score on the last column', 'dropout (reference)'])
+def test_the_more_specific_finding_is_named_first(illness):
+    "Each of these has other symptoms as well, which point to commoner causes."
+    for each in PATIENTS:
+        if each['illness'] == illness:
+            first = suspects_of(findings_of(run_of(each)))[0]
+            assert first == each['cause'], (each['context'], each['seed'])
+
+
+def test_lengths_that_shrink_are_first_laid_to_large_steps():
+    "Unless the KL is off 0 at the start, as it is with dropout in the reference."
+    for each in PATIENTS:
+        finding = lengths_are_odd(run_of(each))
+        if finding and 'shrink' in finding.seen:
+            starts_off = abs(run_of(each).first('kl')) > 1
+            assert ('dropout' in finding.suspects[0]) == starts_off, each['illness']
 
 
 HEALTHY = [each for each in PATIENTS if each['illness'] == 'healthy']
