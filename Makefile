@@ -98,6 +98,7 @@ bench: ratings ## TRL's PPO, RLOO, GRPO and DPO in turn with ours on the same wo
 	$(BIN)/python benchmarks/bench.py --python $(PYTHON) --device $(DEVICE) $(ARGS)
 	$(BIN)/python benchmarks/phases.py --device $(DEVICE)
 	$(BIN)/python benchmarks/generation.py --device $(DEVICE)
+	test $(DEVICE) = cpu || $(BIN)/python benchmarks/gpt2_shape.py --device $(DEVICE)
 
 bench-wheels: $(VENV)/ready ## fetch what bench.py needs beside PyTorch and transformers where there is no network; there: --wheels build/bench-wheels
 	$(BIN)/pip download --quiet --no-deps --dest build/bench-wheels trl==1.12.0

@@ -58,8 +58,8 @@ class Update:
 
     def generate(self):
         c = self.config
-        return self.agent.generate(**self.batch, response_length=c.response_length,
-                                   temperature=c.temperature)
+        return self.trainer.sampler.generate(
+            **self.batch, response_length=c.response_length, temperature=c.temperature)
 
     def before_scoring(self, rollout):
         "Nothing, unless a lever is taken away."
