@@ -41,9 +41,10 @@ def training_memory(
     frozen_bytes: int = 4,  # of a weight of the frozen models
     n_processes: int = 1,  # among which all of it is split (FSDP); 1: nothing is split
 ) -> dict[str, float]:  # bytes on each, by what they are for
-    """What training holds beside activations (Rajbhandari et al. 2020, section 3).
+    """What training holds beside activations (after Rajbhandari et al. 2020, section 3).
 
-    Gradients and AdamW's two averages are in float32, of trained weights only."""
+    Gradients and AdamW's two averages are in float32, of trained weights only. Weights of 16 bits
+    that are themselves trained want a float32 copy beside them, which is not counted here."""
     terms = {
         'weights': weight_bytes*n_weights,
         'gradients': 4*n_trained,
@@ -102,11 +103,9 @@ def importance_weights(
     logprobs: torch.Tensor,  # (B, R) under the policy that learns
     sampler_logprobs: torch.Tensor,  # (B, R) under the policy that sampled
     mask: torch.Tensor,  # (B, R)
-    cap: float | None = 2.0,  # no weight is larger; None: all weights are 1
+    cap: float = 2.0,  # no weight is larger
 ) -> torch.Tensor:  # (B, R), without a gradient; 1 on padding
     "Truncated importance weights, one for each token (Ionides 2008)."
-    if cap is None:
-        return torch.ones_like(logprobs).detach()
     log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
     return log_ratios.exp().clamp(max=cap)
 
@@ -126,7 +125,7 @@ class CorrectedTrainer(RLHFTrainer):
         agent: Agent,  # is trained
         ref_model,  # a copy of the agent's model as it was before; frozen here
         config: RLHFConfig,
-        cap: float | None = 2.0,  # of the weights; None: all weights are 1
+        cap: float | None = 2.0,  # of the weights; None: no weights
     ):
         super().__init__(agent, ref_model, config)
         self.cap = cap
@@ -136,9 +135,11 @@ class CorrectedTrainer(RLHFTrainer):
         R = rollout.response_mask.shape[1]
         with torch.no_grad(), self.autocast():
             logprobs, _, _ = self.agent(rollout.tokens, rollout.mask, R, rollout.temperature)
-        weights = importance_weights(logprobs, rollout.logprobs, rollout.response_mask, self.cap)
+        if self.cap is not None:
+            advantages = advantages*importance_weights(
+                logprobs, rollout.logprobs, rollout.response_mask, self.cap)
         fresh = replace(rollout, logprobs=logprobs)
-        return super().learn_epochs(fresh, advantages*weights, returns)
+        return super().learn_epochs(fresh, advantages, returns)
 
 # %% ../nbs/13_scale.ipynb #92411c8c
 def update_seconds(
@@ -153,16 +154,17 @@ def update_seconds(
     n_bytes: int = 2,  # of a weight, a key and a value when sampling
     n_devices: int = 1,  # each has a part of the batch, and all weights
 ) -> dict[str, float]:  # seconds of each phase
-    "An estimate from counted operations and bytes: what neither launches nor waits could improve."
+    "Sampling: a lower bound. Scoring and learning: operations, at a share of the peak."
     L, D, V = shape.n_layer, shape.n_embd, shape.vocab_size
     B, P, R = batch_size/n_devices, prompt_length, response_length
     weights = 12*L*D**2 + V*D
     cache = 2*L*D*B*(P + R/2)  # numbers read at a step, in the mean
     reading = n_bytes*(weights + cache)/traffic
-    computing = 2*weights*B/(share*peak)
+    computing = 2*weights*B/peak
     forward = B*forward_flops(shape, torch.tensor([P + R]), R)
+    reward_model = B*forward_flops(shape, torch.tensor([P + R]), 0)  # no output layer
     return {
         'sample': R*max(reading, computing),
-        'score': 2*forward/(share*peak),
+        'score': (forward + reward_model)/(share*peak),
         'learn': 3*epochs*forward/(share*peak),
     }
