@@ -214,7 +214,8 @@ EXPECTED = {  # cause -> (what a run with it does, what speaks against it if it 
     'the reward pays for length': [
         (rises, PAID),
         (lambda run: run.end('response_tokens') > 0.75*run.limit,
-         'the lengths would run to the limit; responses end with {tokens_end} of {limit} tokens')],
+         'the lengths would pass three quarters of the limit; responses end with {tokens_end} of '
+         '{limit} tokens')],
 }
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a017
