@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .agent import Agent
@@ -95,7 +96,7 @@ def fit_in_process(
         with torch.no_grad():
             weight -= 0.1*gradient
     if number == 0:
-        torch.save(weight.detach(), Path(folder)/f'weight-{n}.pt')
+        save_file({'weight': weight.detach()}, Path(folder)/f'weight-{n}.safetensors')
     dist.destroy_process_group()
 
 # %% ../nbs/13_scale.ipynb #1f4ca686
