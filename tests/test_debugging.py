@@ -9,6 +9,7 @@ import pytest
 from rlhf_nbdev import advantage
 from rlhf_nbdev.debugging import (
     AT_THE_END,
+    BY_THE_LIMIT,
     NOT_AT_FIRST,
     OF_ANY_METHOD,
     OF_PPO,
@@ -123,15 +124,27 @@ def test_what_explodes_early_is_seen_early():
 def test_how_many_symptoms_were_asked_is_said():
     rows = run_of(HEALTHY[0]).rows
     every = len(OF_ANY_METHOD + OF_PPO)
-    cases = [(Run(rows, {'updates': 20}), every), (Run(rows), every),
-             (Run(rows, {'updates': 40}), every - len(AT_THE_END)),
-             (Run(rows.head(9)), every - len(NOT_AT_FIRST)),
-             (Run(rows, {'method': 'rloo'}), len(OF_ANY_METHOD))]
+    limit = {'response_length': 24}
+    cases = [(Run(rows, limit | {'updates': 20}), every), (Run(rows, limit), every),
+             (Run(rows), every - len(BY_THE_LIMIT)),
+             (Run(rows, limit | {'updates': 40}), every - len(AT_THE_END)),
+             (Run(rows.head(9), limit), every - len(NOT_AT_FIRST)),
+             (Run(rows, limit | {'method': 'rloo'}), len(OF_ANY_METHOD))]
     for run, n_asked in cases:
         said = str(findings_of(run))
         assert findings_of(run).n_asked == n_asked
         assert (f'Only {n_asked} of {every} symptoms' in said) == (n_asked < every)
         assert 'read twenty responses' in said
+
+
+@pytest.mark.parametrize('symptom', SYMPTOMS, ids=lambda symptom: symptom.__name__)
+def test_what_is_judged_by_the_limit_alone_counts_as_not_asked(symptom):
+    "Where nobody says how long responses may be, these two see nothing in any recorded run."
+    runs = [run_of(each) for each in PATIENTS]
+    is_seen = any(symptom(run) for run in runs)
+    for run in runs:
+        del run.settings['response_length']
+    assert any(symptom(run) for run in runs) == (is_seen and symptom not in BY_THE_LIMIT)
 
 
 def test_the_ratio_is_asked_of_every_method_whatever_the_length():
