@@ -170,6 +170,7 @@ class RecordedSampler:
     ):
         self.agent, self.dtype, self.compiled = agent, dtype, compiled
         self.made_for = self.graph = None
+        self.can_record = True  # until it fails; asked on CUDA only
 
     def generate(self,
         input_ids: torch.Tensor,  # (B, P), padded on the left
@@ -329,6 +330,22 @@ def record(self: RecordedSampler,
         torch.cuda.set_stream(main)  # a recording that fails would leave its own
     return graph
 
+# %% ../../nbs/tools/sampling.ipynb #850e462d
+@patch
+def record_or_say(self: RecordedSampler,
+    input_ids: torch.Tensor,  # (B, P)
+    attention_mask: torch.Tensor,  # (B, P)
+) -> torch.cuda.CUDAGraph | None:  # None: the step stays in Python
+    "The recording; where there can be none, a warning that says why."
+    try:
+        return self.record(input_ids, attention_mask)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        self.can_record = False
+        warnings.warn('the step of sampling cannot be recorded, and runs in Python: '
+                      + ' '.join(str(error).split())[:100])
+
 # %% ../../nbs/tools/sampling.ipynb #b86d7a00
 @patch
 def finish(self: RecordedSampler) -> tuple:  # tokens, mask, response mask, log-probs, values
@@ -358,8 +375,9 @@ def sample(self: RecordedSampler,
     s.temperature.fill_(temperature)
     if do_sample:
         s.darts.copy_(torch.rand(s.darts.shape, dtype=s.darts.dtype, device=s.darts.device))
-    if self.graph is None and response_length > 1 and input_ids.device.type == 'cuda':
-        self.graph = self.record(input_ids, attention_mask)
+    on_cuda = input_ids.device.type == 'cuda'
+    if on_cuda and self.can_record and self.graph is None and response_length > 1:
+        self.graph = self.record_or_say(input_ids, attention_mask)
     self.begin(input_ids, attention_mask)
     step = self.graph.replay if self.graph else self.step
     for t in range(1, response_length):
@@ -400,8 +418,8 @@ def trouble_with_steps(
         asked = tokens[:, :prompt_length], mask[:, :prompt_length]
         try:
             sampler.prepare(asked[1], response_length, do_sample=False)
-            if tokens.device.type != 'cuda':
-                sampler.graph = sampler.tape(*asked)
+            record = sampler.record if tokens.device.type == 'cuda' else sampler.tape
+            sampler.graph = record(*asked)
             tokens, mask, _, logprobs, _ = sampler.sample(*asked, response_length, 1.0, False)
         except torch.OutOfMemoryError:
             raise
