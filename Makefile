@@ -31,7 +31,7 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py processes.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 # a worker of nbdev_test keeps the names of every notebook it has run, so a few parts take less memory
-PARTS := '0*.ipynb' '1*.ipynb' '[a-z]*.ipynb' deeper exercises run tools
+PARTS := '0*.ipynb' '1*.ipynb' '[g-qy]*.ipynb' deeper exercises run tools
 test: ratings chat ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
 	cd nbs && for part in $(PARTS); do TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test "$$part" --n-workers $(WORKERS) --timing || exit 1; done
