@@ -132,7 +132,7 @@ class CorrectedTrainer(RLHFTrainer):
         self.cap = cap
 
     def learn_epochs(self, rollout, advantages, returns):
-        "As PPO, from the learner's own log-probs, each advantage times its weight."
+        "As PPO, from the learner's own log-probs, each advantage times its importance weight."
         R = rollout.response_mask.shape[1]
         with torch.no_grad(), self.autocast():
             logprobs, _, _ = self.agent(rollout.tokens, rollout.mask, R, rollout.temperature)

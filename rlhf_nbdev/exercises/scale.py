@@ -232,7 +232,8 @@ def exchange_fault(handed):
                     f'{MOST_NUMBERS} numbers may travel: send sums, and not the advantages')
         if shapes[i] != shapes[0]:
             return (f'the processes hand over tensors of different shapes, {shapes[0]} and '
-                    f'{shapes[i]}, which cannot be added up')
+                    f'{shapes[i]}, which cannot be added up: send sums over all tokens of a '
+                    'process, and not the advantages, nor a number for each row')
     return None
 
 # %% ../../nbs/exercises/scale.ipynb #cb17c433
