@@ -1235,7 +1235,7 @@ check_prefix_weights = Check(
         'ratio': PREFIX_RATIOS, 'product': PREFIX_PRODUCTS, 'cut': PREFIX_CUTS,
         'padding': PREFIX_PADDINGS, 'share': PREFIX_SHARES}),
     use=pair_of_constants,
-    success='each weight takes in all that came before its token, so the later a token stands, the '
-            'further apart its weights are, and the effective share falls from place to place; '
+    success='each weight takes in all that came before its token, so from place to place the '
+            'weights scatter more on the whole, and before the cap the share tends to fall; '
             'this is why one takes weights by token',
 )
