@@ -232,7 +232,8 @@ def exchange_fault(handed):
                     f'{MOST_NUMBERS} numbers may travel: send sums, and not the advantages')
         if shapes[i] != shapes[0]:
             return (f'the processes hand over tensors of different shapes, {shapes[0]} and '
-                    f'{shapes[i]}, which cannot be added up')
+                    f'{shapes[i]}, which cannot be added up: send sums over all tokens of a '
+                    'process, and not the advantages, nor a number for each row')
     return None
 
 # %% ../../nbs/exercises/scale.ipynb #cb17c433
@@ -1234,7 +1235,7 @@ check_prefix_weights = Check(
         'ratio': PREFIX_RATIOS, 'product': PREFIX_PRODUCTS, 'cut': PREFIX_CUTS,
         'padding': PREFIX_PADDINGS, 'share': PREFIX_SHARES}),
     use=pair_of_constants,
-    success='each weight takes in all that came before its token, so the later a token stands, the '
-            'further apart its weights are, and the effective share falls from place to place; '
+    success='each weight takes in all that came before its token, so from place to place the '
+            'weights scatter more on the whole, and before the cap the share tends to fall; '
             'this is why one takes weights by token',
 )
