@@ -251,6 +251,32 @@ def test_fine_tuning_says_what_cannot_work(model_and_data, tokenizer):
                       learning_rate=1e30)
 
 
+def weights_after_refused_step(model, batch, message):
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    with pytest.raises(FloatingPointError, match=message):
+        sft.sft_step(model, optimizer, batch, 1e-3, 7)
+    return [torch.equal(x, before[name]) for name, x in model.state_dict().items()]
+
+
+def test_a_batch_with_nothing_to_learn_is_named(model_and_data):
+    model, data = model_and_data
+    batch = next(iter(DataLoader(data, 4)))
+    batch['response_mask'] = torch.zeros_like(batch['response_mask'])
+    message = 'step 7: the loss is nan, over 0 tokens to learn'
+    assert all(weights_after_refused_step(model, batch, message))
+
+
+@pytest.mark.parametrize('factor, norm', [(math.nan, 'nan'), (math.inf, 'inf|nan')])
+def test_a_gradient_that_is_no_number_changes_no_weight(model_and_data, factor, norm):
+    "The loss is finite; without a look at the norm every weight would be nan after this step."
+    model, data = model_and_data
+    model.get_input_embeddings().weight.register_hook(lambda grad: grad*factor)
+    batch = next(iter(DataLoader(data, 4)))
+    message = f"step 7: the gradient's norm is ({norm})"
+    assert all(weights_after_refused_step(model, batch, message))
+
+
 def test_fine_tuning_warms_up_clips_and_decays_no_weight(model_and_data, monkeypatch):
     model, data = model_and_data
     rates, norms, step = [], [], torch.optim.AdamW.step
