@@ -1,4 +1,4 @@
-"""Show a model some hundreds of one-sentence verdicts, and it answers in one sentence, and stops.
+"""Show a model some hundreds of short verdicts, and it answers in one sentence, and stops.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
@@ -7,9 +7,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 # %% auto #0
 __all__ = ['PROMPT_NAMES', 'RESPONSE_NAMES', 'tidy_sentence', 'sentence_letters', 'is_held_out', 'load_sentences',
            'openings_and_wholes', 'Demonstrations', 'sft_loss', 'trim_padding', 'sft_batch_loss', 'sft_step',
-           'linear_decay', 'warmup_then_linear', 'held_out_loss', 'train_sft', 'sft_check', 'newest_is_lowest',
-           'copy_weights', 'out_of_patience', 'sft_batches', 'pair_of_columns', 'pair_of_conversation', 'text_to_cut',
-           'pick_demonstrations', 'read_demonstrations']
+           'linear_decay', 'warmup_then_linear', 'held_out_loss', 'train_sft', 'require_demonstrations', 'sft_check',
+           'newest_is_lowest', 'copy_weights', 'out_of_patience', 'sft_batches', 'pair_of_columns',
+           'pair_of_conversation', 'text_to_cut', 'pick_demonstrations', 'read_demonstrations']
 
 # %% ../nbs/03_sft.ipynb #4f6bac88
 import hashlib
@@ -187,7 +187,7 @@ def sft_step(
 ) -> float:  # the loss before the step
     "Learn one batch. Raises FloatingPointError, before a weight changes, if it diverges."
     optimizer.param_groups[0]['lr'] = learning_rate
-    part, share = own_share(batch, batch['response_mask'])
+    part, share = own_share(batch, batch['response_mask'])  # in one process: all, and 1
     loss = share*sft_batch_loss(model, part)
     if not loss.isfinite():
         n = batch['response_mask'].sum().item()
@@ -240,7 +240,7 @@ def held_out_loss(
 # %% ../nbs/03_sft.ipynb #f1136e09
 def train_sft(
     model,  # a causal language model; is trained
-    train: Demonstrations,
+    train: Dataset,  # `Demonstrations`, or a Subset of them
     held_out: Demonstrations,
     epochs: int = 1,
     batch_size: int = 16,
@@ -251,9 +251,8 @@ def train_sft(
     """Learn the demonstrations, keep the weights of the lowest held-out loss.
 
     Raises ValueError if there is nothing to learn, FloatingPointError if the loss diverges."""
-    if not len(train) or not len(held_out):
-        raise ValueError('no demonstrations to learn from, or none held out: give more, or more '
-                         f'room than P + R tokens ({left_out_in_words(train.left_out)} left out)')
+    require_demonstrations(train, 'to learn from')
+    require_demonstrations(held_out, 'held out')
     loader = DataLoader(train, batch_size, shuffle=True)
     steps = epochs*len(loader)
     steps_between_checks = math.ceil(len(loader)/checks)
@@ -274,6 +273,18 @@ def train_sft(
             break                                                   # 3: an end
     model.load_state_dict(best)                                     # 2: back to the best
     return history
+
+# %% ../nbs/03_sft.ipynb #ad5d9f66
+def require_demonstrations(
+    demonstrations: Dataset,  # `Demonstrations`, or a Subset of them
+    what_for: str,  # for the message
+):
+    "Raise ValueError, with the number of texts that were left out, if there are none."
+    if not len(demonstrations):
+        whole = getattr(demonstrations, 'dataset', demonstrations)  # of a Subset
+        left_out = left_out_in_words(getattr(whole, 'left_out', {})) or 'none'
+        raise ValueError(f'no demonstrations {what_for}: give more texts, or more tokens '
+                         f'to each (left out: {left_out})')
 
 # %% ../nbs/03_sft.ipynb #d8b06d32
 def sft_check(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import TEXTS, decided_gpt2, tiny_tokenizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from rlhf_nbdev import dataset, sft
 from rlhf_nbdev.agent import position_ids
@@ -244,8 +244,15 @@ def test_fine_tuning_learns_and_keeps_the_best_weights(model_and_data):
 def test_fine_tuning_says_what_cannot_work(model_and_data, tokenizer):
     model, data = model_and_data
     nothing = sft.Demonstrations(tokenizer, ['A'], 4, 24)
-    with pytest.raises(ValueError, match='no demonstrations'):
+    message = 'no demonstrations {}: .*left out: 1 with nothing after the opening'
+    with pytest.raises(ValueError, match=message.format('held out')):
         sft.train_sft(model, data, nothing)
+    with pytest.raises(ValueError, match=message.format('to learn from')):
+        sft.train_sft(model, nothing, data)
+    with pytest.raises(ValueError, match=message.format('to learn from')):
+        sft.train_sft(model, Subset(nothing, []), data)
+    with pytest.raises(ValueError, match='to learn from: .*left out: none'):
+        sft.train_sft(model, Subset(data, []), data)
     with pytest.raises(FloatingPointError, match='step'):
         sft.train_sft(copy.deepcopy(model), data, data, epochs=40, batch_size=4,
                       learning_rate=1e30)
