@@ -1,4 +1,4 @@
-"""Show a model some hundreds of short verdicts, and it answers in one sentence, and stops.
+"""Show a model some hundreds of short verdicts, and it responds in one sentence, and stops.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
@@ -138,9 +138,9 @@ class Demonstrations(Dataset):
         return len(self.rows)
 
     def __getitem__(self, i: int) -> dict:  # tokens, mask, response_mask: (T,) each
-        ids, prompt = self.rows[i]
+        ids, n_opening = self.rows[i]
         tokens, mask = pad_left(ids, self.length, self.pad)
-        response_mask = mask*(mask.cumsum(0) > prompt)  # real tokens behind the opening
+        response_mask = mask*(mask.cumsum(0) > n_opening)  # real tokens behind the opening
         return {'tokens': tokens, 'mask': mask, 'response_mask': response_mask}
 
 # %% ../nbs/03_sft.ipynb #28759d9f
@@ -217,7 +217,7 @@ def warmup_then_linear(
     steps: int,  # of the whole run
     warmup: int = 20,  # steps of linear rise
 ) -> float:  # the factor on the learning rate
-    "Rise over the first steps, while AdamW's averages fill, then fall in a straight line to 0."
+    "Rise over the first steps, while AdamW knows few gradients, then fall in a line to 0."
     return min((step + 1)/warmup, linear_decay(step, steps))
 
 # %% ../nbs/03_sft.ipynb #34a42152
@@ -257,21 +257,22 @@ def train_sft(
     steps = epochs*len(loader)
     steps_between_checks = math.ceil(len(loader)/checks)
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0, fused=True)
-    history, losses = [sft_check(model, held_out, 0, [])], []
+    history = [sft_check(model, held_out, 0, [])]
+    losses = []
     best = copy_weights(model)
     batches = tqdm(sft_batches(loader, epochs), 'fine-tuning', steps, leave=False, mininterval=1)
     for step, batch in enumerate(batches, 1):
-        rate = learning_rate*warmup_then_linear(step - 1, steps)    # 1: the rate
+        rate = learning_rate*warmup_then_linear(step - 1, steps)
         losses.append(sft_step(model, optimizer, batch, rate, step))
-        if step % steps_between_checks and step < steps:
-            continue                                                # no check at this step
-        history.append(sft_check(model, held_out, step, losses))    # 2: a check
-        losses = []
-        if newest_is_lowest(history):
-            best = copy_weights(model)
-        if out_of_patience(history, patience):
-            break                                                   # 3: an end
-    model.load_state_dict(best)                                     # 2: back to the best
+        is_check = step % steps_between_checks == 0 or step == steps
+        if is_check:
+            history.append(sft_check(model, held_out, step, losses))
+            losses = []
+            if newest_is_lowest(history):
+                best = copy_weights(model)
+            if out_of_patience(history, patience):
+                break
+    model.load_state_dict(best)
     return history
 
 # %% ../nbs/03_sft.ipynb #ad5d9f66
