@@ -1,4 +1,4 @@
-"""Show a model some hundreds of one-sentence verdicts, and it answers in one sentence, and stops.
+"""Show a model some hundreds of short verdicts, and it responds in one sentence, and stops.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
@@ -6,10 +6,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/sft.html.md"""
 
 # %% auto #0
 __all__ = ['PROMPT_NAMES', 'RESPONSE_NAMES', 'tidy_sentence', 'sentence_letters', 'is_held_out', 'load_sentences',
-           'openings_and_wholes', 'Demonstrations', 'sft_loss', 'trim_padding', 'sft_batch_loss', 'held_out_loss',
-           'linear_decay', 'warmup_then_linear', 'sft_step', 'sft_check', 'newest_is_lowest', 'copy_weights',
-           'out_of_patience', 'sft_batches', 'train_sft', 'pair_of_columns', 'pair_of_conversation', 'text_to_cut',
-           'pick_demonstrations', 'read_demonstrations']
+           'openings_and_wholes', 'Demonstrations', 'sft_loss', 'trim_padding', 'sft_batch_loss', 'sft_step',
+           'linear_decay', 'warmup_then_linear', 'held_out_loss', 'train_sft', 'require_demonstrations', 'sft_check',
+           'newest_is_lowest', 'copy_weights', 'out_of_patience', 'sft_batches', 'pair_of_columns',
+           'pair_of_conversation', 'text_to_cut', 'pick_demonstrations', 'read_demonstrations']
 
 # %% ../nbs/03_sft.ipynb #4f6bac88
 import hashlib
@@ -124,11 +124,12 @@ class Demonstrations(Dataset):
         self.pad, eos = tokenizer.pad_token_id, eos_of(tokenizer)
         self.rows = []  # of each demonstration: its ids with EOS, and how many are its opening
         self.left_out = {'too long': 0, 'with nothing after the opening': 0}
+        # a sentence is a pair with an empty prompt: it has yet to be cut
         pairs = [('', text) if isinstance(text, str) else text for text in sentences]
         for opening, ids in openings_and_wholes(tokenizer, pairs, prompt_length):
-            if len(ids) >= self.length or len(opening) > prompt_length:
+            if len(ids) >= self.length or len(opening) > prompt_length:  # EOS needs a slot
                 self.left_out['too long'] += 1
-            elif not 0 < len(opening) < len(ids):
+            elif not 0 < len(opening) < len(ids):  # each side needs a token
                 self.left_out['with nothing after the opening'] += 1
             else:
                 self.rows.append((ids + [eos], len(opening)))
@@ -137,9 +138,9 @@ class Demonstrations(Dataset):
         return len(self.rows)
 
     def __getitem__(self, i: int) -> dict:  # tokens, mask, response_mask: (T,) each
-        ids, prompt = self.rows[i]
+        ids, n_opening = self.rows[i]
         tokens, mask = pad_left(ids, self.length, self.pad)
-        response_mask = mask*(mask.cumsum(0) > prompt)  # real tokens behind the opening
+        response_mask = mask*(mask.cumsum(0) > n_opening)  # real tokens behind the opening
         return {'tokens': tokens, 'mask': mask, 'response_mask': response_mask}
 
 # %% ../nbs/03_sft.ipynb #28759d9f
@@ -176,6 +177,49 @@ def sft_batch_loss(
         )
     return sft_loss(output.logits, batch['tokens'], batch['response_mask'])
 
+# %% ../nbs/03_sft.ipynb #357ad966
+def sft_step(
+    model,  # a causal language model; is trained
+    optimizer: torch.optim.Optimizer,  # of all its weights
+    batch: dict,  # of `Demonstrations`
+    learning_rate: float,  # of this step
+    step: int,  # its number, for the error message
+) -> float:  # the loss before the step
+    "Learn one batch. Raises FloatingPointError, before a weight changes, if it diverges."
+    optimizer.param_groups[0]['lr'] = learning_rate
+    part, share = own_share(batch, batch['response_mask'])  # in one process: all, and 1
+    loss = share*sft_batch_loss(model, part)
+    if not loss.isfinite():
+        n = batch['response_mask'].sum().item()
+        raise FloatingPointError(
+            f'fine-tuning, step {step}: the loss is {loss.item()}, over {n} tokens to learn')
+    optimizer.zero_grad()
+    loss.backward()
+    add_up_gradients(model.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if not norm.isfinite():
+        raise FloatingPointError(
+            f"fine-tuning, step {step}: the gradient's norm is {norm.item()}")
+    optimizer.step()
+    return over_processes(loss.detach()).item()
+
+# %% ../nbs/03_sft.ipynb #01efd00a
+def linear_decay(
+    step: int,  # counted from 0
+    steps: int,  # of the whole run
+) -> float:  # the factor on the learning rate
+    "Fall in a straight line from 1 to 0, and stay there."
+    return max(0.0, 1 - step/steps)
+
+# %% ../nbs/03_sft.ipynb #0c63dbf8
+def warmup_then_linear(
+    step: int,  # counted from 0
+    steps: int,  # of the whole run
+    warmup: int = 20,  # steps of linear rise
+) -> float:  # the factor on the learning rate
+    "Rise over the first steps, while AdamW knows few gradients, then fall in a line to 0."
+    return min((step + 1)/warmup, linear_decay(step, steps))
+
 # %% ../nbs/03_sft.ipynb #34a42152
 @torch.no_grad()
 def held_out_loss(
@@ -193,43 +237,55 @@ def held_out_loss(
     total, count = over_processes(torch.tensor([total, count], dtype=torch.float64)).tolist()
     return total/count
 
-# %% ../nbs/03_sft.ipynb #01efd00a
-def linear_decay(
-    step: int,  # counted from 0
-    steps: int,  # of the whole run
-) -> float:  # the factor on the learning rate
-    "Fall in a straight line from 1 to 0, and stay there."
-    return max(0.0, 1 - step/steps)
-
-# %% ../nbs/03_sft.ipynb #0c63dbf8
-def warmup_then_linear(
-    step: int,  # counted from 0
-    steps: int,  # of the whole run
-    warmup: int = 20,  # steps of linear rise
-) -> float:  # the factor on the learning rate
-    "Rise over the first steps, while AdamW's averages fill, then fall in a straight line to 0."
-    return min((step + 1)/warmup, linear_decay(step, steps))
-
-# %% ../nbs/03_sft.ipynb #357ad966
-def sft_step(
+# %% ../nbs/03_sft.ipynb #f1136e09
+def train_sft(
     model,  # a causal language model; is trained
-    optimizer: torch.optim.Optimizer,  # of all its weights
-    batch: dict,  # of `Demonstrations`
-    learning_rate: float,  # of this step
-    step: int,  # its number, for the error message
-) -> float:  # the loss before the step
-    "Learn one batch. Raises FloatingPointError, before a weight changes, if the loss diverges."
-    optimizer.param_groups[0]['lr'] = learning_rate
-    part, share = own_share(batch, batch['response_mask'])
-    loss = share*sft_batch_loss(model, part)
-    if not loss.isfinite():
-        raise FloatingPointError(f'fine-tuning, step {step}: the loss is {loss.item()}')
-    optimizer.zero_grad()
-    loss.backward()
-    add_up_gradients(model.parameters())
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return over_processes(loss.detach()).item()
+    train: Dataset,  # `Demonstrations`, or a Subset of them
+    held_out: Demonstrations,
+    epochs: int = 1,
+    batch_size: int = 16,
+    learning_rate: float = 3e-4,  # times the factor of `warmup_then_linear`
+    checks: int = 4,  # in an epoch: how often the held-out loss is measured
+    patience: int = 2,  # checks without a new best that end the training
+) -> list[dict]:  # a row of `sft_check` for each check, the first before any step
+    """Learn the demonstrations, keep the weights of the lowest held-out loss.
+
+    Raises ValueError if there is nothing to learn, FloatingPointError if the loss diverges."""
+    require_demonstrations(train, 'to learn from')
+    require_demonstrations(held_out, 'held out')
+    loader = DataLoader(train, batch_size, shuffle=True)
+    steps = epochs*len(loader)
+    steps_between_checks = math.ceil(len(loader)/checks)
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0, fused=True)
+    history = [sft_check(model, held_out, 0, [])]
+    losses = []
+    best = copy_weights(model)
+    batches = tqdm(sft_batches(loader, epochs), 'fine-tuning', steps, leave=False, mininterval=1)
+    for step, batch in enumerate(batches, 1):
+        rate = learning_rate*warmup_then_linear(step - 1, steps)
+        losses.append(sft_step(model, optimizer, batch, rate, step))
+        is_check = step % steps_between_checks == 0 or step == steps
+        if is_check:
+            history.append(sft_check(model, held_out, step, losses))
+            losses = []
+            if newest_is_lowest(history):
+                best = copy_weights(model)
+            if out_of_patience(history, patience):
+                break
+    model.load_state_dict(best)
+    return history
+
+# %% ../nbs/03_sft.ipynb #ad5d9f66
+def require_demonstrations(
+    demonstrations: Dataset,  # `Demonstrations`, or a Subset of them
+    what_for: str,  # for the message
+):
+    "Raise ValueError, with the number of texts that were left out, if there are none."
+    if not len(demonstrations):
+        whole = getattr(demonstrations, 'dataset', demonstrations)  # of a Subset
+        left_out = left_out_in_words(getattr(whole, 'left_out', {})) or 'none'
+        raise ValueError(f'no demonstrations {what_for}: give more texts, or more tokens '
+                         f'to each (left out: {left_out})')
 
 # %% ../nbs/03_sft.ipynb #d8b06d32
 def sft_check(
@@ -271,44 +327,6 @@ def sft_batches(
     "The batches of all epochs, one after another."
     for epoch in range(epochs):
         yield from loader
-
-# %% ../nbs/03_sft.ipynb #f1136e09
-def train_sft(
-    model,  # a causal language model; is trained
-    train: Demonstrations,
-    held_out: Demonstrations,
-    epochs: int = 1,
-    batch_size: int = 16,
-    learning_rate: float = 3e-4,  # times the factor of `warmup_then_linear`
-    checks: int = 4,  # in an epoch: how often the held-out loss is measured
-    patience: int = 2,  # checks without a new best that end the training
-) -> list[dict]:  # a row of `sft_check` for each check, the first before any step
-    """Learn the demonstrations, keep the weights of the lowest held-out loss.
-
-    Raises ValueError if there is nothing to learn, FloatingPointError if the loss diverges."""
-    if not len(train) or not len(held_out):
-        raise ValueError('no demonstrations to learn from, or none held out: give more, or more '
-                         f'room than P + R tokens ({left_out_in_words(train.left_out)} left out)')
-    loader = DataLoader(train, batch_size, shuffle=True)
-    steps = epochs*len(loader)
-    steps_between_checks = math.ceil(len(loader)/checks)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0, fused=True)
-    history, losses = [sft_check(model, held_out, 0, [])], []
-    best = copy_weights(model)
-    batches = tqdm(sft_batches(loader, epochs), 'fine-tuning', steps, leave=False, mininterval=1)
-    for step, batch in enumerate(batches, 1):
-        rate = learning_rate*warmup_then_linear(step - 1, steps)
-        losses.append(sft_step(model, optimizer, batch, rate, step))
-        if step % steps_between_checks and step < steps:
-            continue
-        history.append(sft_check(model, held_out, step, losses))
-        losses = []
-        if newest_is_lowest(history):
-            best = copy_weights(model)
-        if out_of_patience(history, patience):
-            break
-    model.load_state_dict(best)
-    return history
 
 # %% ../nbs/03_sft.ipynb #63b8eb94
 PROMPT_NAMES = ('prompt', 'question', 'instruction', 'query')

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import TEXTS, decided_gpt2, tiny_tokenizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from rlhf_nbdev import dataset, sft
 from rlhf_nbdev.agent import position_ids
@@ -244,11 +244,44 @@ def test_fine_tuning_learns_and_keeps_the_best_weights(model_and_data):
 def test_fine_tuning_says_what_cannot_work(model_and_data, tokenizer):
     model, data = model_and_data
     nothing = sft.Demonstrations(tokenizer, ['A'], 4, 24)
-    with pytest.raises(ValueError, match='no demonstrations'):
+    message = 'no demonstrations {}: .*left out: 1 with nothing after the opening'
+    with pytest.raises(ValueError, match=message.format('held out')):
         sft.train_sft(model, data, nothing)
+    with pytest.raises(ValueError, match=message.format('to learn from')):
+        sft.train_sft(model, nothing, data)
+    with pytest.raises(ValueError, match=message.format('to learn from')):
+        sft.train_sft(model, Subset(nothing, []), data)
+    with pytest.raises(ValueError, match='to learn from: .*left out: none'):
+        sft.train_sft(model, Subset(data, []), data)
     with pytest.raises(FloatingPointError, match='step'):
         sft.train_sft(copy.deepcopy(model), data, data, epochs=40, batch_size=4,
                       learning_rate=1e30)
+
+
+def weights_after_refused_step(model, batch, message):
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    with pytest.raises(FloatingPointError, match=message):
+        sft.sft_step(model, optimizer, batch, 1e-3, 7)
+    return [torch.equal(x, before[name]) for name, x in model.state_dict().items()]
+
+
+def test_a_batch_with_nothing_to_learn_is_named(model_and_data):
+    model, data = model_and_data
+    batch = next(iter(DataLoader(data, 4)))
+    batch['response_mask'] = torch.zeros_like(batch['response_mask'])
+    message = 'step 7: the loss is nan, over 0 tokens to learn'
+    assert all(weights_after_refused_step(model, batch, message))
+
+
+@pytest.mark.parametrize('factor, norm', [(math.nan, 'nan'), (math.inf, 'inf|nan')])
+def test_a_gradient_that_is_no_number_changes_no_weight(model_and_data, factor, norm):
+    "The loss is finite; without a look at the norm every weight would be nan after this step."
+    model, data = model_and_data
+    model.get_input_embeddings().weight.register_hook(lambda grad: grad*factor)
+    batch = next(iter(DataLoader(data, 4)))
+    message = f"step 7: the gradient's norm is ({norm})"
+    assert all(weights_after_refused_step(model, batch, message))
 
 
 def test_fine_tuning_warms_up_clips_and_decays_no_weight(model_and_data, monkeypatch):

@@ -541,7 +541,7 @@ check_loss_gradient = Check(
     mistakes=GRADIENT_MISTAKES,
     use=without_autograd,
     success='each position is pulled to the token that comes next and pushed from all others, by '
-            'what it said; a position whose next token is not to be learnt feels nothing',
+            'what it said; logits whose next token is not to be learnt get no gradient',
 )
 
 # %% ../../nbs/exercises/sft.ipynb #9b3102c8
