@@ -77,7 +77,7 @@ def compute_loss(
         'loss/policy': policy_loss,
         'loss/value': value_loss,
         'ppo/ratio': masked_mean(ratio, mask),
-        # kl_k3 wants the policy that sampled first, which is the old one
+        # first argument: the policy that sampled (old); second: today's
         'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask),
         'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask),
     }
@@ -89,7 +89,9 @@ def explained_variance(
     returns: torch.Tensor,  # (B, R) what came of it
     mask: torch.Tensor,  # (B, R)
 ) -> float:  # 1: all, but for a constant; 0: none; below 0: worse than none
-    "The share of the returns' variance that the values account for (as OpenAI Baselines logs it)."
+    """The share of the returns' variance that the values account for, after OpenAI Baselines.
+
+    It means nothing where the returns are all alike: they have no variance."""
     error = returns - values
     error_variance = mean_over_all((error - mean_over_all(error, mask))**2, mask)
     return_variance = mean_over_all((returns - mean_over_all(returns, mask))**2, mask)

@@ -414,6 +414,7 @@ SIGNS = {
     'a KL of exactly max_kl is not above it yet': lambda kl, max_kl: not kl < max_kl,
     'the comparison is the wrong way round': lambda kl, max_kl: kl < max_kl,
     'it stops at 1.5 times max_kl': lambda kl, max_kl: not kl <= 1.5*max_kl,
+    'no step is ever taken': lambda kl, max_kl: True,
     'nothing stops it': lambda kl, max_kl: False,
 }
 
@@ -423,7 +424,7 @@ def above(kl, max_kl):
 
 
 def loop_mistakes():
-    nan = 'a KL of NaN lets it run on: no comparison with NaN is true'
+    nan = 'a KL of NaN lets it run on: a NaN is neither above nor below anything'
     mistakes = {nan: partial(plain_early_stop, is_too_far=above)}
     for meaning, version in LOOPS.items():
         mistakes[meaning] = version
