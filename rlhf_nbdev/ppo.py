@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/loss.html.md"""
 
 # %% auto #0
 __all__ = ['RANGES', 'compute_loss', 'option', 'check_number', 'check_numbers', 'LearningSettings', 'RLHFConfig', 'check_models',
-           'check_shares', 'check_lengths', 'RLHFTrainer', 'first_not_finite', 'check_agreement', 'token_share',
+           'check_shares', 'check_lengths', 'RLHFTrainer', 'first_not_finite', 'token_share', 'check_agreement',
            'mean_stats', 'explained_variance', 'compute_advantage_and_return']
 
 # %% ../nbs/06_loss.ipynb #c95160d3
@@ -77,7 +77,7 @@ def compute_loss(
         'loss/policy': policy_loss,
         'loss/value': value_loss,
         'ppo/ratio': masked_mean(ratio, mask),
-        # first argument: the policy that sampled (old); second: today's
+        # KL(old ‖ today); masked_mean drops the padding, and a dial needs no gradient
         'ppo/approx_kl': masked_mean(kl_k3(old_logprobs, logprobs), mask),
         'ppo/clip_fraction': masked_mean((pg_loss2 > pg_loss1).float(), mask),
     }
@@ -222,13 +222,13 @@ class RLHFConfig(LearningSettings):
                 f'kl_horizon {self.kl_horizon} is so short that beta could turn negative: '
                 f'it must exceed a fifth of batch_size, {0.2*self.batch_size:g}')
 
-# %% ../nbs/06_loss.ipynb #7a0c0307
+# %% ../nbs/06_loss.ipynb #5e06a001
 @patch
 def group_size(self: RLHFConfig) -> int:
     "How often each prompt is answered."
     return 1
 
-# %% ../nbs/06_loss.ipynb #2ce3c894
+
 def check_models(
     model,  # the agent's, is trained
     ref_model,  # the reference
@@ -250,7 +250,7 @@ def check_models(
         warnings.warn('the weights have 16 bits, which round most steps of learning away: load '
                       'the model with dtype=torch.float32 (bf16=True rounds products only)')
 
-# %% ../nbs/06_loss.ipynb #7a0c0304
+
 def check_shares(
     config: RLHFConfig,  # batch size and minibatches
 ):
@@ -334,16 +334,7 @@ class RLHFTrainer:
             rollout.response_mask, c.clip_ratio, c.clip_value, c.value_coef)
         return loss, stats | {'ppo/entropy': masked_mean(entropy, rollout.response_mask)}
 
-# %% ../nbs/06_loss.ipynb #7f232358
-@patch
-def backward(self: RLHFTrainer,
-    loss: torch.Tensor,  # a scalar
-):
-    "Add the loss's gradient to what is there; `step` looks whether both are finite."
-    self.losses.append(loss.detach())
-    loss.backward()
-
-# %% ../nbs/06_loss.ipynb #3ddff944
+# %% ../nbs/06_loss.ipynb #5e06a002
 def first_not_finite(
     grads: dict[str, torch.Tensor],  # by the name of their weight
 ) -> str:
@@ -353,7 +344,7 @@ def first_not_finite(
             return name
     return 'all weights together'
 
-# %% ../nbs/06_loss.ipynb #7a0c0302
+
 @patch
 def finite_norm(self: RLHFTrainer) -> tuple[torch.Tensor, float]:  # the same number twice
     "The length of the gradient. Raises FloatingPointError if it, or the loss, is not finite."
@@ -366,6 +357,32 @@ def finite_norm(self: RLHFTrainer) -> tuple[torch.Tensor, float]:  # the same nu
     if not math.isfinite(length):
         raise FloatingPointError(f'the gradient of {first_not_finite(grads)} is not finite')
     return norm, length
+
+
+def token_share(
+    part: torch.Tensor,  # (b, R) response mask of a microbatch
+    whole: torch.Tensor,  # (B, R) of its minibatch, or of this process's part of it
+) -> torch.Tensor:  # a scalar from 0 to 1
+    "How many of the minibatch's tokens a microbatch has."
+    return part.sum()/over_processes(whole.sum()).clamp(min=1)
+
+
+@patch
+def share(self: RLHFTrainer,
+    part: torch.Tensor,  # as of `token_share`
+    whole: torch.Tensor,
+) -> torch.Tensor:  # a scalar from 0 to 1
+    "How much the loss of a microbatch counts: as many tokens as it has of the minibatch's."
+    return token_share(part, whole)
+
+# %% ../nbs/06_loss.ipynb #7f232358
+@patch
+def backward(self: RLHFTrainer,
+    loss: torch.Tensor,  # a scalar
+):
+    "Add the loss's gradient to what is there; `step` looks whether both are finite."
+    self.losses.append(loss.detach())
+    loss.backward()
 
 # %% ../nbs/06_loss.ipynb #6a5103d6
 @patch
@@ -406,23 +423,6 @@ def check_agreement(
         'anything was learnt. Is dropout on, has an older policy sampled these responses, or '
         'does this model not suit the way it is scored?')
 
-# %% ../nbs/06_loss.ipynb #fb4350ab
-def token_share(
-    part: torch.Tensor,  # (b, R) response mask of a microbatch
-    whole: torch.Tensor,  # (B, R) of its minibatch, or of this process's part of it
-) -> torch.Tensor:  # a scalar from 0 to 1
-    "How many of the minibatch's tokens a microbatch has."
-    return part.sum()/over_processes(whole.sum()).clamp(min=1)
-
-# %% ../nbs/06_loss.ipynb #7a0c0308
-@patch
-def share(self: RLHFTrainer,
-    part: torch.Tensor,  # as of `token_share`
-    whole: torch.Tensor,
-) -> torch.Tensor:  # a scalar from 0 to 1
-    "How much the loss of a microbatch counts: as many tokens as it has of the minibatch's."
-    return token_share(part, whole)
-
 # %% ../nbs/06_loss.ipynb #ab78ecc9
 @patch
 def learn(self: RLHFTrainer,
@@ -450,13 +450,46 @@ def learn(self: RLHFTrainer,
         check_agreement(self, rollout, float(over_processes(totals['ppo/approx_kl'])))
     return totals | {'ppo/grad_norm': self.step()}
 
-# %% ../nbs/06_loss.ipynb #7a0c0303
+# %% ../nbs/06_loss.ipynb #5e06a003
 @patch
 def minibatch_rows(self: RLHFTrainer,
     n_rows: int,  # of the batch, or of this process's part of it
 ) -> tuple[torch.Tensor, ...]:  # the rows of each minibatch
     "Every row once, in a new order."
     return torch.randperm(n_rows).chunk(self.config.minibatches)
+
+
+def mean_stats(
+    history: list[dict],  # the scalars of each step; of several processes, each its share of them
+) -> dict:  # plain numbers
+    "The mean of each scalar over all steps."
+    means, history = {}, as_numbers(history)
+    for name in history[0]:
+        means[name] = sum(stats[name] for stats in history)/len(history)
+    if n_processes() == 1:
+        return means
+    shares = [name for name in means if name != 'ppo/grad_norm']  # of the sum of all gradients
+    own = torch.tensor([means[name] for name in shares], dtype=torch.float64)
+    return means | dict(zip(shares, over_processes(own).tolist()))
+
+
+@patch
+def check_batch(self: RLHFTrainer,
+    rollout: Rollout,  # the whole batch
+    rewards: torch.Tensor,  # (B, R) shaped
+):
+    "Raise ValueError if the batch is not what the settings say; warn if the rate has run out."
+    c, mask = self.config, rollout.response_mask
+    n_responses = len(mask)*n_processes()
+    if n_responses != c.batch_size:
+        raise ValueError(f'a batch of {n_responses} responses, but batch_size is {c.batch_size}: '
+                         'give both the same number')
+    if rewards.shape != mask.shape:
+        raise ValueError(f'rewards must be of shape {tuple(mask.shape)}, one for each token, as '
+                         f'shape_rewards makes them; these have {tuple(rewards.shape)}')
+    if self.scheduler.last_epoch >= c.updates:
+        warnings.warn(f'all {c.updates} updates of the settings are done and the learning rate '
+                      'is 0: this one teaches nothing (ask for more updates in RLHFConfig)')
 
 # %% ../nbs/06_loss.ipynb #63c28a6e
 @patch
@@ -480,39 +513,6 @@ def learn_epochs(self: RLHFTrainer,
             history.append(stats)
             is_first, self.last_rollout = False, rollout
     return history
-
-# %% ../nbs/06_loss.ipynb #ec67ec6f
-def mean_stats(
-    history: list[dict],  # the scalars of each step; of several processes, each its share of them
-) -> dict:  # plain numbers
-    "The mean of each scalar over all steps."
-    means, history = {}, as_numbers(history)
-    for name in history[0]:
-        means[name] = sum(stats[name] for stats in history)/len(history)
-    if n_processes() == 1:
-        return means
-    shares = [name for name in means if name != 'ppo/grad_norm']  # of the sum of all gradients
-    own = torch.tensor([means[name] for name in shares], dtype=torch.float64)
-    return means | dict(zip(shares, over_processes(own).tolist()))
-
-# %% ../nbs/06_loss.ipynb #f1d318e5
-@patch
-def check_batch(self: RLHFTrainer,
-    rollout: Rollout,  # the whole batch
-    rewards: torch.Tensor,  # (B, R) shaped
-):
-    "Raise ValueError if the batch is not what the settings say; warn if the rate has run out."
-    c, mask = self.config, rollout.response_mask
-    n_responses = len(mask)*n_processes()
-    if n_responses != c.batch_size:
-        raise ValueError(f'a batch of {n_responses} responses, but batch_size is {c.batch_size}: '
-                         'give both the same number')
-    if rewards.shape != mask.shape:
-        raise ValueError(f'rewards must be of shape {tuple(mask.shape)}, one for each token, as '
-                         f'shape_rewards makes them; these have {tuple(rewards.shape)}')
-    if self.scheduler.last_epoch >= c.updates:
-        warnings.warn(f'all {c.updates} updates of the settings are done and the learning rate '
-                      'is 0: this one teaches nothing (ask for more updates in RLHFConfig)')
 
 # %% ../nbs/06_loss.ipynb #03a0da2c
 def explained_variance(
