@@ -63,7 +63,7 @@ def judge_quiet_dials(ratios, advantages):
 ask_quiet_dials = Question(
     judge_quiet_dials,
     success='the mean ratio is 1 and the clip fraction 0, though every token has left the clip on '
-            'the wrong side; the policy loss is above 0 then, and the approximate KL is large',
+            'the wrong side; what shows it is the policy loss, above 0, and the approximate KL',
 )
 
 # %% ../../nbs/exercises/ppo.ipynb #f18c83f9
@@ -414,6 +414,7 @@ SIGNS = {
     'a KL of exactly max_kl is not above it yet': lambda kl, max_kl: not kl < max_kl,
     'the comparison is the wrong way round': lambda kl, max_kl: kl < max_kl,
     'it stops at 1.5 times max_kl': lambda kl, max_kl: not kl <= 1.5*max_kl,
+    'no step is ever taken': lambda kl, max_kl: True,
     'nothing stops it': lambda kl, max_kl: False,
 }
 
@@ -423,7 +424,7 @@ def above(kl, max_kl):
 
 
 def loop_mistakes():
-    nan = 'a KL of NaN lets it run on: no comparison with NaN is true'
+    nan = 'a KL of NaN lets it run on: a NaN is neither above nor below anything'
     mistakes = {nan: partial(plain_early_stop, is_too_far=above)}
     for meaning, version in LOOPS.items():
         mistakes[meaning] = version

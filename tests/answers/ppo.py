@@ -946,3 +946,28 @@ def my_response_loss(logprobs, old_logprobs, advantages, mask, eps):
     log_ratio = torch.where(mask > 0, logprobs - old_logprobs, 0.0)
     r = log_ratio.exp().prod(1)**(1/mask.sum(1))
     return -torch.min(r*advantages, r.clamp(1 - eps, 1 + eps)*advantages).mean()
+
+# %% wrong check_early_stop: no step is ever taken
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    return 0
+
+# %% wrong check_early_stop: no step is ever taken
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    steps = 0
+    for _ in range(epochs):
+        for rows in minibatches:
+            if not max_kl < approx_kl(rows) < 0:
+                return steps
+            step(rows)
+            steps += 1
+    return steps
+
+# %% wrong check_early_stop: a NaN is neither above nor below anything
+def my_epochs(minibatches, epochs, max_kl, approx_kl, step):
+    steps = 0
+    for rows in minibatches*epochs:
+        if approx_kl(rows) > max_kl:
+            break
+        step(rows)
+        steps += 1
+    return steps
