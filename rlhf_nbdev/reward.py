@@ -111,13 +111,13 @@ def draw_comparisons(
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(n):
-        better, worse = rng.choice(len(table), 2, replace=False)
-        rating_better = rng.choice(table.ratings.iloc[better])
-        rating_worse = rng.choice(table.ratings.iloc[worse])
-        tie = rating_better == rating_worse
-        if rating_better < rating_worse or (tie and rng.random() < 0.5):
-            better, worse = worse, better
-        chosen, rejected = table.text.iloc[better], table.text.iloc[worse]
+        i, j = rng.choice(len(table), 2, replace=False)
+        rating_i = rng.choice(table.ratings.iloc[i])
+        rating_j = rng.choice(table.ratings.iloc[j])
+        tie = rating_i == rating_j
+        j_wins = rating_i < rating_j or (tie and rng.random() < 0.5)
+        winner, loser = (j, i) if j_wins else (i, j)
+        chosen, rejected = table.text.iloc[winner], table.text.iloc[loser]
         rows.append({'prompt': '', 'chosen': chosen, 'rejected': rejected})
     return rows
 
@@ -190,6 +190,7 @@ def score_pairs(
     device = reward_model.head.weight.device
     tokens = torch.cat([pairs['chosen'], pairs['rejected']]).to(device)  # (2B, T)
     mask = torch.cat([pairs['chosen_mask'], pairs['rejected_mask']]).to(device)
+    # reward_model(tokens, mask), shared out where several processes learn together
     return ask_in_parts(reward_model, tokens, mask).chunk(2)
 
 # %% ../nbs/04_reward.ipynb #c34827d8
@@ -259,11 +260,12 @@ def rated_batch_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # the loss; the share of majorities that the model is with
     """All pairs of the batch at once: K forward passes for K(K − 1)/2 comparisons.
 
-    A majority: most pairs of raters prefer the same text. Undecided pairs are left out."""
+    The majority is for the text that more pairs of raters prefer, whatever the ties.
+    Undecided pairs are left out."""
     device = reward_model.head.weight.device
     tokens = batch['tokens'].to(device)  # (K, T)
     mask = batch['mask'].to(device)  # (K, T)
-    scores = ask_in_parts(reward_model, tokens, mask)  # (K,)
+    scores = ask_in_parts(reward_model, tokens, mask)  # (K,), as in `score_pairs`
     shares = preference_shares(batch['ratings'].to(device))  # (K, K)
     gaps = scores[:, None] - scores  # (K, K)
     majority = shares - 0.5  # above 0 where the row's text is preferred
@@ -286,7 +288,7 @@ def reward_step(
         raise FloatingPointError(f'reward model, step {step}: the loss is {loss.item()}')
     optimizer.zero_grad()
     loss.backward()
-    add_up_gradients(reward_model.parameters())
+    add_up_gradients(reward_model.parameters())  # over processes; with one, nothing is done
     torch.nn.utils.clip_grad_norm_(reward_model.parameters(), 1.0)
     optimizer.step()
     return loss.item(), accuracy.item()
