@@ -1,4 +1,4 @@
-"""Choose between two responses sixty times: a reward model learns your taste, and PPO follows it.
+"""Sixty of your choices teach a reward model, and PPO follows it: how near to your taste?
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 
@@ -77,7 +77,7 @@ def sample_pairs(
     pairs = []
     for row, found in texts.items():
         if len(found) == 2:
-            prompt = decode_ids(prompts.tokenizer, prompts.prompts[row])
+            prompt = decode_ids(prompts.tokenizer, prompts.prompts[row])  # no special tokens
             pairs.append({'prompt': prompt, 'a': found[0], 'b': found[1]})
     return pairs
 
@@ -461,8 +461,8 @@ def tune_policy(
     "PPO on a reward model that was fitted to labels."
     agent.requires_grad_(True)  # it may be a copy of the reference, which the trainer has frozen
     trainer = RLHFTrainer(agent, reference.model, config)  # and sets the seed
-    batches = prompt_batches(prompts, config)
-    scale_rewards(reward_model, reference, batches, config)
+    batches = prompt_batches(prompts, config)  # shuffled by the seed
+    scale_rewards(reward_model, reference, batches, config)  # normalises it
     return list(ppo_updates(trainer, batches, reward_model))
 
 # %% ../nbs/09_your_feedback.ipynb #d35de454
