@@ -1,4 +1,4 @@
-"""Sixty of your choices teach a reward model, and PPO follows it: how near to your taste?
+"""Sixty clicks, a reward model that learns from 35 of them, and PPO: how near to the taste?
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 
@@ -193,7 +193,7 @@ def answer(self: LabelLog,
         raise ValueError('this pair has its label already')
     append_json_line(self.path, pair | {'choice': choice} | details)
 
-# %% ../nbs/09_your_feedback.ipynb #4904bd07
+
 @patch
 def undo(self: LabelLog):
     "Take the last label back. Raises ValueError if there is none, or it is of other pairs."
@@ -417,9 +417,9 @@ def wilson(
         return 0.0, 1.0
     p = right/n
     middle = p + z*z/(2*n)
-    half = z*math.sqrt(p*(1 - p)/n + z*z/(4*n*n))
-    low = (middle - half)/(1 + z*z/n)
-    high = (middle + half)/(1 + z*z/n)
+    h = z*math.sqrt(p*(1 - p)/n + z*z/(4*n*n))
+    low = (middle - h)/(1 + z*z/n)
+    high = (middle + h)/(1 + z*z/n)
     return max(0.0, low), min(1.0, high)
 
 # %% ../nbs/09_your_feedback.ipynb #8842dd45

@@ -29,7 +29,7 @@ SMALLER = {
 }
 CELLS = [(cell_id, changed(source, SMALLER)) for cell_id, source in code_cells(LESSON)]
 NAMED = next(i for i, (_, source) in enumerate(CELLS) if source.startswith('record_path ='))
-OVER = next(i for i, (_, source) in enumerate(CELLS) if 'def least_sure' in source)
+OVER = next(i for i, (_, source) in enumerate(CELLS) if 'class TiredLabeler' in source)
 
 
 def two_models():
@@ -106,7 +106,7 @@ def test_any_taste_goes_through(before, pairs, taste, capsys):
     names = go_on(before)
     assert path.read_bytes() == written
     assert [path.name for path in Path().iterdir()] == ['my_labels.jsonl']
-    assert names['labels'] == read_labels(path)[0] and not names['simulated']
+    assert names['standing'] == read_labels(path)[0] and not names['simulated']
     assert '60 labels in my_labels.jsonl' in capsys.readouterr().out
 
 
@@ -160,7 +160,7 @@ def test_a_damaged_file_goes_through_as_it_is(before, pairs, capsys):
     damaged = b'\xef\xbb\xbf' + b'\r\n'.join([*lines, b'[1]', b'', b'\xff\xfe{', lines[0][:40]])
     path.write_bytes(damaged)
     names = go_on(before)
-    assert len(names['labels']) == 60
+    assert len(names['standing']) == 60
     assert '3 lines could not be read' in capsys.readouterr().out
     assert path.read_bytes() == damaged
 
