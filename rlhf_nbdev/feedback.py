@@ -1,4 +1,4 @@
-"""Choose between two responses sixty times: a reward model learns your taste, and PPO follows it.
+"""Sixty clicks, a reward model that learns from 35 of them, and PPO: how near to the taste?
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 
@@ -77,7 +77,7 @@ def sample_pairs(
     pairs = []
     for row, found in texts.items():
         if len(found) == 2:
-            prompt = decode_ids(prompts.tokenizer, prompts.prompts[row])
+            prompt = decode_ids(prompts.tokenizer, prompts.prompts[row])  # no special tokens
             pairs.append({'prompt': prompt, 'a': found[0], 'b': found[1]})
     return pairs
 
@@ -193,7 +193,7 @@ def answer(self: LabelLog,
         raise ValueError('this pair has its label already')
     append_json_line(self.path, pair | {'choice': choice} | details)
 
-# %% ../nbs/09_your_feedback.ipynb #4904bd07
+
 @patch
 def undo(self: LabelLog):
     "Take the last label back. Raises ValueError if there is none, or it is of other pairs."
@@ -417,9 +417,9 @@ def wilson(
         return 0.0, 1.0
     p = right/n
     middle = p + z*z/(2*n)
-    half = z*math.sqrt(p*(1 - p)/n + z*z/(4*n*n))
-    low = (middle - half)/(1 + z*z/n)
-    high = (middle + half)/(1 + z*z/n)
+    h = z*math.sqrt(p*(1 - p)/n + z*z/(4*n*n))
+    low = (middle - h)/(1 + z*z/n)
+    high = (middle + h)/(1 + z*z/n)
     return max(0.0, low), min(1.0, high)
 
 # %% ../nbs/09_your_feedback.ipynb #8842dd45
@@ -461,8 +461,8 @@ def tune_policy(
     "PPO on a reward model that was fitted to labels."
     agent.requires_grad_(True)  # it may be a copy of the reference, which the trainer has frozen
     trainer = RLHFTrainer(agent, reference.model, config)  # and sets the seed
-    batches = prompt_batches(prompts, config)
-    scale_rewards(reward_model, reference, batches, config)
+    batches = prompt_batches(prompts, config)  # shuffled by the seed
+    scale_rewards(reward_model, reference, batches, config)  # normalises it
     return list(ppo_updates(trainer, batches, reward_model))
 
 # %% ../nbs/09_your_feedback.ipynb #d35de454

@@ -65,8 +65,8 @@ def judge_empty_agreement(one, other):
 # %% ../../nbs/exercises/feedback.ipynb #9488059c
 ask_empty_agreement = Question(judge_empty_agreement, success=(
     'they agree on eight or nine of ten and yet no more often than two people who do not look at '
-    'the texts and have the same habit: an agreement is to be read beside the one that chance '
-    'gives'))
+    'the texts, each with the same share of left as here: an agreement is to be read beside the '
+    'one that chance gives'))
 
 # %% ../../nbs/exercises/feedback.ipynb #0115ac35
 def plain_redo(records):
