@@ -1499,25 +1499,24 @@ check_loop_update = Check(
 
 # %% ../../nbs/exercises/train.ipynb #38e62d61
 COLLAPSE = {
-    'score': ('rises', 'PPO climbs the score, and nothing holds it back now: it rises; a small '
-              'loss at the end is no turn'),
+    'score': ('rises', 'PPO climbs the score, and nothing holds it back now: it rises'),
     'kl': ('rises', 'β = 0 takes the price from the KL: it is still measured, and rises further '
                     'than with a penalty'),
     'distinct_bigrams': ('falls', 'what scores best is said again and again, as nothing pays for '
                                   'variety: fewer bigrams are distinct'),
-    'entropy': ('falls', 'a policy that has found what pays grows sure of it: entropy falls; '
-                         'a small rise at the end is no turn'),
-    'gold': ('rises, then falls',
+    'entropy': ('falls', 'a policy that has found what pays grows sure of it: entropy falls'),
+    'gold': ('lower',
              'the judge likes praise too, so gold rises with the score at first; in the end the '
-             'score is paid for what is no sentence any more, and gold loses most of it again'),
+             'score is paid for what is no sentence any more, and gold is lower than with a '
+             'penalty'),
 }
 
 # %% ../../nbs/exercises/train.ipynb #bfeaa94f
 def judge_beta_zero(score, kl, distinct_bigrams, entropy, gold):
     given = dict(score=score, kl=kl, distinct_bigrams=distinct_bigrams, entropy=entropy, gold=gold)
-    words = ('rises', 'falls', 'stays', 'rises, then falls', 'falls, then rises')
     given = {name: str(word).strip().lower() for name, word in given.items()}
     for name, word in given.items():
+        words = ('higher', 'lower', 'alike') if name == 'gold' else ('rises', 'falls', 'stays')
         assert word in words, f'{name} must be one of {", ".join(map(repr, words))}, not {word!r}'
     for name, word in given.items():
         expected, reason = COLLAPSE[name]
@@ -1651,8 +1650,8 @@ WRONG_GAIN = {
 
 # %% ../../nbs/exercises/train.ipynb #cfc3076b
 PRICE_MISTAKES = {
-    'it is upside down: gain divided by KL': turned_over,
-    'it is upside down: gain divided by KL, and 0 or infinity in the two special cases':
+    'it is upside down: you divided the KL by the gain': turned_over,
+    'it is upside down (you divided the KL by the gain), and the two special cases are missing':
         turned_over_without_edges,
     'a policy that is not ahead pays at no price: 0 then': negative_price,
     'a policy that has not moved and is ahead pays at any price: infinity then, and no error':

@@ -782,22 +782,22 @@ def my_update(agent, optimizer, minibatch, advantages, returns, config, progress
     return optimizer.step(closure)
 
 # %% wrong ask_beta_zero: still measured
-answer = ('rises', 'stays', 'falls', 'falls', 'rises, then falls')
+answer = ('rises', 'stays', 'falls', 'falls', 'lower')
 
 # %% wrong ask_beta_zero: judge likes praise too
-answer = ('rises', 'rises', 'falls', 'falls', 'rises')
+answer = ('rises', 'rises', 'falls', 'falls', 'higher')
 
 # %% wrong ask_beta_zero: judge likes praise too
-answer = ('rises', 'rises', 'falls', 'falls', 'falls')
+answer = ('rises', 'rises', 'falls', 'falls', 'alike')
 
 # %% wrong ask_beta_zero: grows sure
-answer = ('rises', 'rises', 'falls', 'rises', 'rises, then falls')
+answer = ('rises', 'rises', 'falls', 'rises', 'lower')
 
 # %% wrong ask_beta_zero: again and again
-answer = ('rises', 'rises', 'stays', 'falls', 'rises, then falls')
+answer = ('rises', 'rises', 'stays', 'falls', 'lower')
 
 # %% wrong ask_beta_zero: PPO climbs the score
-answer = ('falls', 'rises', 'falls', 'falls', 'rises, then falls')
+answer = ('falls', 'rises', 'falls', 'falls', 'lower')
 
 # %% wrong ask_beta_zero: must be one of
 answer = ('up', 'up', 'down', 'down', 'up')
@@ -806,13 +806,13 @@ answer = ('up', 'up', 'down', 'down', 'up')
 answer = ('rises', 'rises', ..., 'falls', 'falls')
 
 # %% right ask_beta_zero
-answer = ('rises', 'rises', 'falls', 'falls', 'rises, then falls')
+answer = ('rises', 'rises', 'falls', 'falls', 'lower')
 
 # %% right ask_beta_zero
-answer = ('Rises', 'RISES', 'falls ', 'Falls', 'Rises, then falls')
+answer = ('Rises', 'RISES', 'falls ', 'Falls', 'Lower ')
 
 # %% right ask_beta_zero
-answer = tuple('rises/rises/falls/falls/rises, then falls'.split('/'))
+answer = tuple('rises/rises/falls/falls/lower'.split('/'))
 
 # %% wrong check_break_even: mean over tokens
 def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
@@ -1515,51 +1515,51 @@ def my_update(agent, optimizer, minibatch, advantages, returns, config, progress
 
 # %% wrong ask_beta_zero: gold: the judge likes praise too, so gold rises with the
 # believes that the judge follows the score
-answer = ('rises', 'rises', 'falls', 'falls', 'rises')
+answer = ('rises', 'rises', 'falls', 'falls', 'higher')
 
 # %% wrong ask_beta_zero: kl: β = 0 takes the price from the KL: it is still
 # without a penalty the KL is not in the reward and so stays
-answer = ('rises', 'stays', 'falls', 'falls', 'rises, then falls')
+answer = ('rises', 'stays', 'falls', 'falls', 'lower')
 
 # %% wrong ask_beta_zero: entropy: a policy that has found what pays grows sure of
 # without a penalty the policy explores, the entropy rises
-answer = ('rises', 'rises', 'falls', 'rises', 'rises, then falls')
+answer = ('rises', 'rises', 'falls', 'rises', 'lower')
 
 # %% wrong ask_beta_zero: distinct_bigrams: what scores best is said again and again
 # freedom makes texts more varied
-answer = ('rises', 'rises', 'rises', 'falls', 'rises, then falls')
+answer = ('rises', 'rises', 'rises', 'falls', 'lower')
 
 # %% wrong ask_beta_zero: score: PPO climbs the score, and nothing holds it back now
 # the collapse reaches the score too
-answer = ('rises, then falls', 'rises', 'falls', 'falls', 'rises, then falls')
+answer = ('stays', 'rises', 'falls', 'falls', 'lower')
 
 # %% wrong ask_beta_zero: gold: the judge likes praise too, so gold rises with the
 # the judge does not mind
-answer = ('rises', 'rises', 'falls', 'falls', 'stays')
+answer = ('rises', 'rises', 'falls', 'falls', 'alike')
 
 # %% wrong ask_beta_zero: kl: β = 0 takes the price from the KL: it is still
 # the KL falls because nothing pulls on it
-answer = ('rises', 'falls', 'falls', 'falls', 'rises, then falls')
+answer = ('rises', 'falls', 'falls', 'falls', 'lower')
 
-# %% wrong ask_beta_zero: gold: the judge likes praise too, so gold rises with the
-# the order of the sentence in reverse for gold
-answer = ('rises', 'rises', 'falls', 'falls', 'falls, then rises')
+# %% wrong ask_beta_zero: gold must be one of 'higher', 'lower', 'alike', not 'falls'
+# says of gold which way it goes
+answer = ('rises', 'rises', 'falls', 'falls', 'falls')
 
 # %% wrong ask_beta_zero: kl: β = 0 takes the price from the KL: it is still
 # the policy leaves and finds its way back, KL and bigrams recover
-answer = ('rises', 'rises, then falls', 'falls, then rises', 'falls', 'rises, then falls')
+answer = ('rises', 'falls', 'stays', 'falls', 'lower')
 
 # %% right ask_beta_zero
 # a tuple
-answer = ('rises', 'rises', 'falls', 'falls', 'rises, then falls')
+answer = ('rises', 'rises', 'falls', 'falls', 'lower')
 
 # %% right ask_beta_zero
 # strings of numpy
-answer = tuple(np.array(['rises', 'rises', 'falls', 'falls', 'rises, then falls']))
+answer = tuple(np.array(['rises', 'rises', 'falls', 'falls', 'lower']))
 
 # %% right ask_beta_zero
 # words put together
-answer = ('rises',)*2 + ('falls',)*2 + (', then '.join(['rises', 'falls']),)
+answer = ('rises',)*2 + ('falls',)*2 + (''.join(['low', 'er']),)
 
 # %% wrong check_break_even: the KL is the mean over tokens, and a response pays for the
 # a KL of one token, not of a response
