@@ -749,7 +749,8 @@ mistakes_paired_interval |= {
     'prompt first': answers_side_by_side,
     'the intervals of single answers are averaged; average the answers, then make one interval':
         interval_of_each_answer,
-    'the prompts are kept and only their answers resampled; by chance here is which prompts':
+    'the prompts are kept and only their answers resampled; by chance here is above all which '
+    'prompts':
         prompts_kept,
     'quantiles are asked for in percent, so 0.025 and 0.975 cut at a hundredth of what was meant':
         lambda ours, theirs: two_low_quantiles(per_prompt(ours, theirs)),
