@@ -19,13 +19,13 @@ __all__ = ['wrong_shares', 'wrong_rates', 'wrong_places', 'mistakes_both_orders'
            'most_often_best', 'by_even_rows', 'normal_interval', 'per_prompt', 'plain_paired_interval', 'around',
            'standard_error', 'side_by_side', 'same_ends', 'drawn_apart', 'all_answers_apart', 'prompts_kept',
            'two_low_quantiles', 'every_answer_a_prompt', 'their_answers_as_prompts', 'as_many_as_both_have',
-           'all_pairs_of_answers', 'over_answers', 'answers_side_by_side', 'interval_of_each_answer', 'first_answers',
-           'best_answers', 'nearest_known', 'ends_of', 'several_answers', 'any_answers', 'plain_best_of_n',
-           'as_if_draws_never_met', 'some_responses', 'of_kept', 'cumulated', 'kept_chances', 'other_kl',
-           'each_tie_whole', 'ties_in_equal_parts', 'not_a_difference', 'a_power_of_each', 'all_as_likely',
-           'drawn_at_all', 'in_the_order_given', 'last_of_equals', 'first_of_equals', 'from_the_best_down',
-           'without_replacement', 'ties_whole_then_divided', 'as_a_density', 'all_the_same', 'lowest_is_kept',
-           'always_the_best', 'another_n']
+           'all_pairs_of_answers', 'over_answers', 'answers_side_by_side', 'interval_of_each_answer',
+           'answers_drawn_again', 'first_answers', 'best_answers', 'nearest_known', 'ends_of', 'several_answers',
+           'any_answers', 'plain_best_of_n', 'as_if_draws_never_met', 'some_responses', 'of_kept', 'cumulated',
+           'kept_chances', 'other_kl', 'each_tie_whole', 'ties_in_equal_parts', 'not_a_difference', 'a_power_of_each',
+           'all_as_likely', 'drawn_at_all', 'in_the_order_given', 'last_of_equals', 'first_of_equals',
+           'from_the_best_down', 'without_replacement', 'ties_whole_then_divided', 'as_a_density', 'all_the_same',
+           'lowest_is_kept', 'always_the_best', 'another_n']
 
 # %% ../../nbs/exercises/evaluate.ipynb #32698913
 import math
@@ -694,6 +694,13 @@ def interval_of_each_answer(ours, theirs):
     return tuple(np.mean([normal_interval(gap) for gap in gaps.T], 0))
 
 
+def answers_drawn_again(ours, theirs):
+    "Prompts are drawn, and then for each of them answers among its own."
+    luck_of_answers = ours.var(1)/ours.shape[1] + theirs.var(1)/theirs.shape[1]  # (N,)
+    variance = np.var(per_prompt(ours, theirs)) + luck_of_answers.mean()
+    return around(per_prompt(ours, theirs).mean(), math.sqrt(variance/len(ours)))
+
+
 def first_answers(ours, theirs):
     return normal_interval(ours[:, 0] - theirs[:, 0])
 
@@ -717,6 +724,8 @@ mistakes_paired_interval = {
     'answers, and resample prompts': as_many_as_both_have,
     'every pair of answers counts as a prompt of its own; prompts are to be resampled':
         all_pairs_of_answers,
+    'after the prompts their answers are resampled, too; that counts the luck of the answers '
+    'twice, for it is in the mean of each prompt already': answers_drawn_again,
     'the mean is over prompts, and what is resampled is answers; it should be the other way round':
         over_answers,
 }
@@ -749,7 +758,8 @@ mistakes_paired_interval |= {
     'prompt first': answers_side_by_side,
     'the intervals of single answers are averaged; average the answers, then make one interval':
         interval_of_each_answer,
-    'the prompts are kept and only their answers resampled; by chance here is which prompts':
+    'the prompts are kept and only their answers resampled; by chance here is above all which '
+    'prompts':
         prompts_kept,
     'quantiles are asked for in percent, so 0.025 and 0.975 cut at a hundredth of what was meant':
         lambda ours, theirs: two_low_quantiles(per_prompt(ours, theirs)),
@@ -788,11 +798,11 @@ def ends_of(answer, ours, theirs):
     return nearest_known(low, high, ours, theirs) or (low, high)
 
 # %% ../../nbs/exercises/evaluate.ipynb #aae3088f
-def several_answers(answers, their_answers, gain=0.3, seed=0, prompts=50):
+def several_answers(answers, their_answers, gain=0.3, seed=0, prompts=50, suits=0.3):
     "Prompts are easy or hard for both, and each policy has prompts that suit it."
     rng = np.random.default_rng(seed)
     for_both = rng.normal(0, 2, (prompts, 1))
-    suits_ours, suits_theirs = rng.normal(0, 0.3, (2, prompts, 1))
+    suits_ours, suits_theirs = rng.normal(0, suits, (2, prompts, 1))
     ours = gain + for_both + suits_ours + rng.normal(0, 0.3, (prompts, answers))
     return ours, for_both + suits_theirs + rng.normal(0, 0.3, (prompts, their_answers))
 
@@ -809,6 +819,8 @@ check_paired_interval = Check(
             several_answers(1, 1),
         'answers to the same prompt are alike: six of them are not six prompts':
             several_answers(6, 6, seed=1),
+        'what differs on a prompt is the luck of its answers, which its mean already has':
+            several_answers(4, 4, seed=2, suits=0.05),
         'it goes wrong where ours and theirs have different numbers of answers': any_answers,
     },
     mistakes=mistakes_paired_interval | {

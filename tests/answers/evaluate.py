@@ -810,6 +810,19 @@ def my_paired_interval(ours, theirs):
     half = 1.96*diff.std(ddof=1)/np.sqrt(len(diff))
     return diff.mean() - half, diff.mean() + half
 
+# %% wrong check_paired_interval: counts the luck of the answers twice
+# draws prompts, and then answers within each
+def my_paired_interval(ours, theirs):
+    rng = np.random.default_rng(4)
+    N, K, J = len(ours), ours.shape[1], theirs.shape[1]
+    means = []
+    for _ in range(1000):
+        drawn = rng.integers(0, N, (N, 1))
+        ours_again = ours[drawn, rng.integers(0, K, (N, K))]
+        theirs_again = theirs[drawn, rng.integers(0, J, (N, J))]
+        means.append(ours_again.mean() - theirs_again.mean())
+    return np.quantile(means, [0.025, 0.975])
+
 # %% wrong check_paired_interval: with one answer to each prompt, it is the interval of a
 # resamples the answers and leaves the prompts as they are
 def my_paired_interval(ours, theirs):
