@@ -9,7 +9,7 @@ __all__ = ['METHODS', 'PAIR_METHODS', 'leave_one_out', 'above_group_mean', 'grou
            'whitened_rewards_to_go', 'clipped_losses', 'log_ratios', 'token_ratios', 'sequence_ratios',
            'mean_of_responses', 'sum_over_length', 'GroupMethod', 'MethodConfig', 'EachKTimes', 'method_batches',
            'ScoredRollout', 'GroupTrainer', 'dpo_loss', 'shared_tokens', 'sequence_logprobs', 'pair_logprobs',
-           'rank_pairs', 'draw_pairs', 'PairTrainer', 'make_trainer']
+           'rank_pairs', 'PairTrainer', 'draw_pairs', 'make_trainer']
 
 # %% ../nbs/11_beyond_ppo.ipynb #27f79598
 import math
@@ -372,7 +372,7 @@ def rank_pairs(
     "The better of two responses to each prompt, and the worse; equal scores make no pair."
     first, second = scores.view(-1, 2).T
     rows = 2*torch.arange(len(first), device=scores.device)
-    better = rows + (second > first)
+    better = rows + (second > first)  # the row of the first response, or the one after it
     worse = rows + (second < first)
     differ = first != second
     pairs = {}
@@ -380,29 +380,6 @@ def rank_pairs(
         pairs[side] = rollout.tokens[picked]
         pairs[f'{side}_mask'] = rollout.mask[picked]
     return pairs
-
-# %% ../nbs/11_beyond_ppo.ipynb #c5d0594a
-@torch.no_grad()
-def draw_pairs(
-    reference: Agent,  # the fine-tuned model
-    reward_model,  # as of `ppo_updates`
-    prompts: DataLoader,  # of `method_batches`
-    config: MethodConfig,
-) -> dict:  # a batch as of `PreferenceDataset`: (N, T) each, on the CPU
-    "The reference's responses to as many batches as there are updates, compared by the reward."
-    T = config.prompt_length + config.response_length
-    device, batches = reference.model.device, []
-    for batch, _ in zip(endless_batches(prompts), range(config.updates)):
-        batch = own_part(batch)
-        rollout = reference.generate(
-            batch['input_ids'].to(device), batch['attention_mask'].to(device),
-            config.response_length, config.temperature)
-        scored = reference.compute_rewards(
-            rollout, reward_model, reference.model, config.missing_eos_penalty)
-        pairs = rank_pairs(rollout, scored.scores)
-        padded = {side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()}
-        batches.append({side: from_all(x) for side, x in padded.items()})
-    return {side: torch.cat([pairs[side] for pairs in batches]).cpu() for side in batches[0]}
 
 # %% ../nbs/11_beyond_ppo.ipynb #16a488e7
 class PairTrainer(RLHFTrainer):
@@ -462,6 +439,29 @@ def pair_loss(self: PairTrainer,
         'dpo/accuracy': (gains[0] > gains[1]).float().mean(),
     }
     return loss, {name: x.detach() for name, x in stats.items()}
+
+# %% ../nbs/11_beyond_ppo.ipynb #c5d0594a
+@torch.no_grad()
+def draw_pairs(
+    reference: Agent,  # the fine-tuned model
+    reward_model,  # as of `ppo_updates`
+    prompts: DataLoader,  # of `method_batches`
+    config: MethodConfig,
+) -> dict:  # a batch as of `PreferenceDataset`: (N, T) each, on the CPU
+    "The reference's responses to as many batches as there are updates, compared by the reward."
+    T = config.prompt_length + config.response_length
+    device, batches = reference.model.device, []
+    for batch, _ in zip(endless_batches(prompts), range(config.updates)):
+        batch = own_part(batch)
+        rollout = reference.generate(
+            batch['input_ids'].to(device), batch['attention_mask'].to(device),
+            config.response_length, config.temperature)
+        scored = reference.compute_rewards(
+            rollout, reward_model, reference.model, config.missing_eos_penalty)
+        pairs = rank_pairs(rollout, scored.scores)
+        padded = {side: F.pad(x, (0, T - x.shape[1])) for side, x in pairs.items()}
+        batches.append({side: from_all(x) for side, x in padded.items()})
+    return {side: torch.cat([pairs[side] for pairs in batches]).cpu() for side in batches[0]}
 
 # %% ../nbs/11_beyond_ppo.ipynb #d155f5d5
 @patch

@@ -7,15 +7,16 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/beyond.html.md"""
 # %% auto #0
 __all__ = ['ask_same_advantages', 'GROUP_MISTAKES', 'SINGLE', 'check_ragged_groups', 'MARGIN_MISTAKES', 'LOSS_MISTAKES',
            'check_ipo_loss', 'ZERO_POINT_MISTAKES', 'SIGN_MISTAKES', 'WORTH_MISTAKES', 'DISTANCE_MISTAKES',
-           'check_kto_loss', 'group_of_four', 'judge_same_advantages', 'others_of', 'plain_ragged_groups',
-           'ragged_groups', 'groups_of', 'each_response', 'with_single', 'deviation', 'above_mean', 'above_others',
-           'mean_of_batch_others', 'mean_of_batch', 'mean_of_other_prompts', 'one_size_for_all', 'largest_size',
-           'neighbours', 'runs_as_groups', 'sorted_by_prompt', 'by_first_response', 'put_back_wrongly',
-           'left_out_by_value', 'zero_is_padding', 'filled_with_zeros', 'single_left_out', 'of_batch',
-           'of_batch_and_order', 'group_mistakes', 'plain_ipo_loss', 'random_pairs', 'pairs_of', 'of_margins',
-           'with_margins', 'with_target', 'detached', 'ipo_mistakes', 'plain_zero_point', 'plain_kto_loss',
-           'random_thumbs', 'thumbs_of', 'with_zero_point', 'of_above', 'of_worth', 'sign_of_gain_only',
-           'beta_on_gain_only', 'beta_on_zero_only', 'kto_mistakes']
+           'check_kto_loss', 'BEST_MISTAKES', 'check_best_of_others', 'group_of_four', 'judge_same_advantages',
+           'others_of', 'plain_ragged_groups', 'ragged_groups', 'groups_of', 'each_response', 'with_single',
+           'deviation', 'above_mean', 'above_others', 'mean_of_batch_others', 'mean_of_batch', 'mean_of_other_prompts',
+           'one_size_for_all', 'largest_size', 'neighbours', 'runs_as_groups', 'sorted_by_prompt', 'by_first_response',
+           'put_back_wrongly', 'left_out_by_value', 'zero_is_padding', 'filled_with_zeros', 'single_left_out',
+           'of_batch', 'of_batch_and_order', 'group_mistakes', 'plain_ipo_loss', 'random_pairs', 'pairs_of',
+           'of_margins', 'with_margins', 'with_target', 'detached', 'ipo_mistakes', 'plain_zero_point',
+           'plain_kto_loss', 'random_thumbs', 'thumbs_of', 'with_zero_point', 'of_above', 'of_worth',
+           'sign_of_gain_only', 'beta_on_gain_only', 'beta_on_zero_only', 'kto_mistakes', 'plain_best_of_others',
+           'random_groups', 'less_the_others', 'without_equals', 'best_of_batch', 'zeroed_itself']
 
 # %% ../../nbs/exercises/beyond.ipynb #c6c68bc8
 import torch
@@ -650,4 +651,91 @@ check_kto_loss = Check(
     gradients=('gains', 'other_gains'),
     success='good responses are drawn above the zero point and bad ones below it, and one that is '
             'far from it, on either side, is left alone',
+)
+
+# %% ../../nbs/exercises/beyond.ipynb #c982da80
+def plain_best_of_others(rewards):
+    advantages = torch.zeros_like(rewards)
+    for g, group in enumerate(rewards):
+        for i in range(len(group)):
+            others = torch.cat([group[:i], group[i + 1:]])
+            advantages[g, i] = group[i] - others.max()
+    return advantages
+
+# %% ../../nbs/exercises/beyond.ipynb #bfa5cbb7
+def random_groups(seed):
+    "Two to four prompts with two to five responses each, rewards on both sides of 0."
+    torch.manual_seed(seed)
+    return (3*torch.randn(2 + seed % 3, 2 + seed % 4) - 1,)
+
+
+def less_the_others(baseline):
+    "A version that is handed the others of one response, and gives its baseline."
+    def version(rewards):
+        K = rewards.shape[1]
+        others = [torch.cat([rewards[:, :i], rewards[:, i + 1:]], 1) for i in range(K)]
+        return rewards - torch.stack([baseline(x) for x in others], 1)
+    return version
+
+# %% ../../nbs/exercises/beyond.ipynb #8fa692c5
+def without_equals(rewards):
+    "Whatever equals the response is left out, so that the best is compared with the second value."
+    same = rewards[:, :, None] == rewards[:, None]
+    others = rewards[:, None].expand_as(same).masked_fill(same, -torch.inf).amax(2)
+    return rewards - torch.where(others.isinf(), rewards, others)
+
+
+def best_of_batch(rewards):
+    flat = rewards.flatten()
+    return plain_best_of_others(flat[None]).view_as(rewards)
+
+
+def zeroed_itself(rewards):
+    "The response itself is set to 0, and 0 may then be the largest."
+    K = rewards.shape[1]
+    others = rewards[:, None]*(1 - torch.eye(K))
+    return rewards - others.amax(2)
+
+# %% ../../nbs/exercises/beyond.ipynb #34f0607b
+BEST_MISTAKES = {
+    'the response itself is among those that the best is taken of':
+        lambda rewards: rewards - rewards.amax(1, keepdim=True),
+    'the mean of the others is taken off, and not the best of them':
+        less_the_others(lambda others: others.mean(1)),
+    'the worst of the others is taken off, and not the best of them':
+        less_the_others(lambda others: others.amin(1)),
+    'the middle one of the others is taken off, and not the best of them':
+        less_the_others(lambda others: others.median(1).values),
+    'the mean of the group is taken off': lambda rewards: rewards - rewards.mean(1, keepdim=True),
+    'every response is compared with the second best, also those that are not the best':
+        lambda rewards: rewards - rewards.topk(2, dim=1).values[:, 1:],
+    'others of equal reward are left out too: the response itself is found by its reward':
+        without_equals,
+    'the best is taken over the whole batch, whatever prompt it answers': best_of_batch,
+    'the best is taken over the prompts, and not over the responses to one prompt':
+        lambda rewards: rewards - rewards.amax(0, keepdim=True),
+    'the response itself counts as 0 among the others: where all are below 0, 0 is the best':
+        zeroed_itself,
+    'the sign is the wrong way round': lambda rewards: -plain_best_of_others(rewards),
+    'this is the baseline, and nothing is taken from the reward':
+        lambda rewards: rewards - plain_best_of_others(rewards),
+    'it is divided by the deviation of the group, and only the difference was asked for':
+        lambda rewards: plain_best_of_others(rewards)/(rewards.std(1, keepdim=True) + 1e-4),
+    'no baseline is taken off': lambda rewards: rewards.clone(),
+}
+
+# %% ../../nbs/exercises/beyond.ipynb #27e2d411
+check_best_of_others = Check(
+    plain_best_of_others,
+    cases={
+        'even one prompt alone comes out wrong': (torch.tensor([[1.0, 2.0, 6.0, 3.0]]),),
+        'it is wrong where two responses share the best reward':
+            (torch.tensor([[5.0, 1.0, 5.0]]),),
+        'it is wrong where all rewards are below 0': (torch.tensor([[-4.0, -1.0, -3.0]]),),
+        'two prompts are mixed up': (torch.tensor([[1.0, 3.0], [20.0, 10.0]]),),
+        'it is wrong once rewards are random': random_groups,
+    },
+    mistakes=BEST_MISTAKES,
+    success='each response is compared with the best of the others of its prompt, and the best '
+            'one with the second best',
 )

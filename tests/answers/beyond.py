@@ -864,3 +864,93 @@ def my_kto_loss(gains, is_good, other_gains, beta):
         of_gain, of_zero = torch.softmax(beta*torch.stack([gain, zero.to(gain.dtype)]), 0)
         losses.append(of_zero if good else of_gain)
     return torch.stack(losses).mean()
+
+# %% wrong check_best_of_others: the response itself is among those
+def my_best_of_others(rewards):
+    return rewards - rewards.max(dim=1, keepdim=True).values
+
+# %% wrong check_best_of_others: the mean of the others is taken off
+def my_best_of_others(rewards):
+    return leave_one_out(rewards)
+
+# %% wrong check_best_of_others: compared with the second best
+def my_best_of_others(rewards):
+    second = rewards.sort(dim=1, descending=True).values[:, 1]
+    return rewards - second[:, None]
+
+# %% wrong check_best_of_others: equal reward are left out
+def my_best_of_others(rewards):
+    out = rewards.clone()
+    for g, group in enumerate(rewards.tolist()):
+        for i, r in enumerate(group):
+            others = [x for x in group if x != r]
+            out[g, i] = r - max(others) if others else 0.0
+    return out
+
+# %% wrong check_best_of_others: over the prompts
+def my_best_of_others(rewards):
+    return rewards - rewards.max(dim=0).values
+
+# %% wrong check_best_of_others: counts as 0
+def my_best_of_others(rewards):
+    K = rewards.shape[1]
+    others = rewards[:, None].repeat(1, K, 1)
+    others[:, torch.arange(K), torch.arange(K)] = 0
+    return rewards - others.max(dim=2).values
+
+# %% wrong check_best_of_others: sign is the wrong way round
+def my_best_of_others(rewards):
+    K = rewards.shape[1]
+    others = rewards[:, None].masked_fill(torch.eye(K).bool(), -float('inf'))
+    return others.amax(2) - rewards
+
+# %% wrong check_best_of_others: this is the baseline
+def my_best_of_others(rewards):
+    K = rewards.shape[1]
+    return rewards[:, None].masked_fill(torch.eye(K).bool(), -float('inf')).amax(2)
+
+# %% wrong check_best_of_others: whole batch
+def my_best_of_others(rewards):
+    flat = rewards.flatten()
+    others = flat[None].masked_fill(torch.eye(len(flat)).bool(), -float('inf')).amax(1)
+    return (flat - others).view(rewards.shape)
+
+# %% wrong check_best_of_others: changed in place
+def my_best_of_others(rewards):
+    best, second = rewards.topk(2, dim=1).values.split(1, dim=1)
+    is_best = F.one_hot(rewards.argmax(1), rewards.shape[1]).bool()
+    rewards -= torch.where(is_best, second, best)
+    return rewards
+
+# %% wrong check_best_of_others: its shape is
+def my_best_of_others(rewards):
+    K = rewards.shape[1]
+    others = rewards[:, None].masked_fill(torch.eye(K).bool(), -float('inf')).amax(2)
+    return (rewards - others).flatten()
+
+# %% right check_best_of_others
+def my_best_of_others(rewards):
+    K = rewards.shape[1]
+    others = rewards[:, None].masked_fill(torch.eye(K).bool(), -float('inf'))
+    return rewards - others.amax(2)
+
+# %% right check_best_of_others
+def my_best_of_others(rewards):
+    rows = []
+    for group in rewards.tolist():
+        rows.append([r - max(group[:i] + group[i + 1:]) for i, r in enumerate(group)])
+    return rows
+
+# %% right check_best_of_others
+def my_best_of_others(rewards):
+    ordered = rewards.double().sort(dim=1, descending=True).values
+    baseline = torch.where(rewards == ordered[:, :1], ordered[:, 1:2], ordered[:, :1])
+    return rewards - baseline
+
+# %% right check_best_of_others
+def my_best_of_others(rewards):
+    before = torch.full_like(rewards, -np.inf)
+    after = torch.full_like(rewards, -np.inf)
+    before[:, 1:] = rewards.cummax(1).values[:, :-1]
+    after[:, :-1] = rewards.flip(1).cummax(1).values.flip(1)[:, 1:]
+    return rewards - torch.maximum(before, after)
