@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/reward.html.md"""
 
 # %% auto #0
 __all__ = ['bradley_terry_loss', 'RewardModel', 'pairwise_accuracy', 'draw_comparisons', 'ended_ids', 'as_pair',
-           'PreferenceDataset', 'score_pairs', 'score_all', 'rating_histogram', 'ranking_loss', 'RatedSentences',
-           'rated_batch_loss', 'pair_batch_loss', 'reward_step', 'batches_of', 'train_reward_model', 'normalize',
+           'PreferenceDataset', 'score_pairs', 'pair_batch_loss', 'score_all', 'rating_histogram', 'ranking_loss',
+           'RatedSentences', 'rated_batch_loss', 'reward_step', 'batches_of', 'train_reward_model', 'normalize',
            'LabelPairs', 'score_gaps']
 
 # %% ../nbs/04_reward.ipynb #770ab5dd
@@ -207,6 +207,15 @@ def score_pairs(
     # reward_model(tokens, mask), shared out where several processes learn together
     return ask_in_parts(reward_model, tokens, mask).chunk(2)
 
+# %% ../nbs/04_reward.ipynb #c34827d8
+def pair_batch_loss(
+    reward_model: RewardModel,
+    pairs: dict,  # a batch of pairs
+) -> tuple[torch.Tensor, torch.Tensor]:  # the loss; majorities found: the chosen ahead
+    "Each comparison for itself."
+    chosen, rejected = score_pairs(reward_model, pairs)
+    return bradley_terry_loss(chosen, rejected), (chosen > rejected).float().mean()
+
 # %% ../nbs/04_reward.ipynb #84735546
 @torch.no_grad()
 def score_all(
@@ -279,11 +288,11 @@ class RatedSentences(Dataset):
 def rated_batch_loss(
     reward_model: RewardModel,
     batch: dict,  # of `RatedSentences`
-) -> tuple[torch.Tensor, torch.Tensor]:  # the loss; in how many pairs it sides with the majority
+) -> tuple[torch.Tensor, torch.Tensor]:  # the loss; majorities found
     """All pairs of the batch at once: K forward passes for K(K − 1)/2 comparisons.
 
     The majority is for the text that more pairs of raters prefer, whatever the ties.
-    Undecided pairs are left out."""
+    Undecided pairs are left out. Equal scores find no majority."""
     device = reward_model.head.weight.device
     tokens = batch['tokens'].to(device)  # (K, T)
     mask = batch['mask'].to(device)  # (K, T)
@@ -295,15 +304,6 @@ def rated_batch_loss(
     decided = majority.abs() > 1e-6
     return ranking_loss(scores, shares), agrees[decided].float().mean()
 
-# %% ../nbs/04_reward.ipynb #c34827d8
-def pair_batch_loss(
-    reward_model: RewardModel,
-    pairs: dict,  # a batch of pairs
-) -> tuple[torch.Tensor, torch.Tensor]:  # the loss; the share of pairs won
-    "Each comparison for itself."
-    chosen, rejected = score_pairs(reward_model, pairs)
-    return bradley_terry_loss(chosen, rejected), (chosen > rejected).float().mean()
-
 # %% ../nbs/04_reward.ipynb #e7d402bb
 def reward_step(
     reward_model: RewardModel,  # is trained
@@ -311,10 +311,10 @@ def reward_step(
     batch: dict,
     batch_loss,  # `rated_batch_loss` or `pair_batch_loss`
     step: int = 0,  # its number, for the message
-) -> tuple[float, float]:  # loss and accuracy, before the step
+) -> tuple[float, float]:  # loss and majorities found, before the step
     "One step down the loss of a batch. Raises FloatingPointError."
     with autocast(reward_model.head.weight.device):
-        loss, accuracy = batch_loss(reward_model, batch)
+        loss, found = batch_loss(reward_model, batch)
     if not loss.isfinite():
         raise FloatingPointError(f'reward model, step {step}: the loss is {loss.item()}')
     optimizer.zero_grad()
@@ -322,7 +322,7 @@ def reward_step(
     add_up_gradients(reward_model.parameters())  # over processes; with one, nothing is done
     torch.nn.utils.clip_grad_norm_(reward_model.parameters(), 1.0)
     optimizer.step()
-    return loss.item(), accuracy.item()
+    return loss.item(), found.item()
 
 # %% ../nbs/04_reward.ipynb #batches1
 def batches_of(
@@ -344,7 +344,7 @@ def train_reward_model(
     batch_size: int = 32,  # pairs in a step; or rated sentences, all of whose pairs count
     learning_rate: float = 3e-4,  # at the start; falls linearly to 0
     epochs: int = 1,
-) -> list[dict]:  # loss and accuracy of each step, before it
+) -> list[dict]:  # loss and majorities_found of each step, before it
     """One epoch, as a rule: on comparisons seen more often, reward models overfit quickly.
 
     Ouyang et al. 2022, appendix C.2. Raises ValueError and FloatingPointError."""
@@ -358,8 +358,8 @@ def train_reward_model(
             for batch in batches:
                 step = len(history)
                 optimizer.param_groups[0]['lr'] = learning_rate*linear_decay(step, steps)
-                loss, accuracy = reward_step(reward_model, optimizer, batch, batch_loss, step)
-                history.append({'loss': loss, 'accuracy': accuracy})
+                loss, found = reward_step(reward_model, optimizer, batch, batch_loss, step)
+                history.append({'loss': loss, 'majorities_found': found})
                 bar.update()
     return history
 
