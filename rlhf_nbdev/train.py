@@ -1,4 +1,4 @@
-"""Sample, score, learn, steer, again and again: the loop that makes one program of all the parts.
+"""Sample, score, learn, again and again: the loop that makes one program of all the parts.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/train.html.md"""
 
