@@ -249,7 +249,8 @@ def ranking_loss(
 ) -> torch.Tensor:  # a scalar: the mean over all K(K − 1)/2 pairs
     """The Bradley-Terry loss of every pair among K texts, expected over raters.
 
-    Ouyang et al. 2022, section 3.5."""
+    All pairs of K texts as in Ouyang et al. 2022, section 3.5; here with the share of raters in
+    place of the outcome."""
     i, j = torch.triu_indices(len(scores), len(scores), 1)
     return F.binary_cross_entropy_with_logits(scores[i] - scores[j], shares[i, j])
 
