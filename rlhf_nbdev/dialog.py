@@ -15,7 +15,6 @@ __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_p
 import copy
 import math
 import random
-from dataclasses import replace
 from itertools import islice
 from typing import Iterator
 
