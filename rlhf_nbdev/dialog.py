@@ -7,14 +7,14 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
-           'WordsReward', 'scale_words', 'scripted_conversations', 'as_rollout', 'one_rollout', 'reward_turns',
-           'advantages_across_turns', 'DialogTrainer', 'score_conversations', 'pay_last', 'dialog_updates']
+           'WordsReward', 'scale_words', 'scripted_conversations', 'turns_in_row', 'as_rollout', 'reward_turns',
+           'advantages_across_turns', 'one_rollout', 'DialogTrainer', 'score_conversations', 'pay_last',
+           'dialog_updates']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
 import math
 import random
-from dataclasses import replace
 from itertools import islice
 from typing import Iterator
 
@@ -176,8 +176,8 @@ def merge_lora(
 ):
     """Add what LoRA has learnt to the weights, and take the thin layers away.
 
-    All weights can learn then. Copy a reference that shares weights before that: what LoRA did not
-    stand beside is shared still."""
+    Then all weights can learn. A `shared_copy` made earlier still shares the embeddings and the
+    lower blocks, and would learn along: replace it by a whole copy (`copy.deepcopy`)."""
     for part in list(model.modules()):
         for name, child in list(part.named_children()):
             if isinstance(child, LoRA):
@@ -298,7 +298,7 @@ def scripted_conversations(
     replies: list[str],  # what the user says after the first answer, the second …
     response_length: int = 32,  # tokens of one answer at most
     temperature: float = 0.7,
-) -> tuple[list[list[dict]], list[list[Rollout]]]:  # conversations; a rollout of each turn and row
+) -> tuple[list[list[dict]], list[list[Rollout]]]:  # conversations; of each, its turns
     "Let the agent answer, and a scripted user reply. Every turn is read from the beginning."
     conversations = [list(messages) for messages in openings]
     turns = []
@@ -315,52 +315,43 @@ def scripted_conversations(
             messages.append({'role': 'assistant', 'content': text, 'ids': said})
             if reply is not None:
                 messages.append({'role': 'user', 'content': reply})
-    return conversations, list(zip(*turns))
+    return conversations, list(zip(*turns))  # from [turn][row] to [row][turn]
+
+# %% ../nbs/12_dialog.ipynb #d1a00010
+def turns_in_row(
+    ids: list[int],  # of the whole conversation
+    starts: list[int],  # where each answer begins in it
+    of_turn: list[Rollout],  # of one row each
+) -> torch.Tensor:  # (4, R): id, is it sampled, log-prob, value; from the first answer to the last
+    "Four numbers for each token behind the first prompt; 0 where nothing was sampled."
+    P, end = starts[0], starts[-1] + int(of_turn[-1].response_mask.sum())
+    rest = torch.zeros(4, end - P, device=of_turn[0].tokens.device)
+    rest[0] = torch.tensor(ids[P:end])
+    for start, turn in zip(starts, of_turn):
+        sampled = turn.response_mask[0].bool()
+        place = slice(start - P, start - P + int(sampled.sum()))
+        rest[1, place] = 1
+        rest[2, place] = turn.logprobs[0, sampled]
+        rest[3, place] = turn.values[0, sampled]
+    return rest
 
 # %% ../nbs/12_dialog.ipynb #698999f1
 def as_rollout(
     prompts: list[list[int]],
-    rests: list[torch.Tensor],  # (4, R_i) each: ids, sampled or not, log-probs, values
+    rests: list[torch.Tensor],  # (4, R_i) each, of `turns_in_row`
     pad: int,
     temperature: float,
 ) -> Rollout:
     "Prompts padded on the left, the rest on the right."
     P, R = max(map(len, prompts)), max(rest.shape[1] for rest in rests)
+    device = rests[0].device
     left = [pad_left(ids, P, pad) for ids in prompts]
     rows = torch.stack([F.pad(rest, (0, R - rest.shape[1])) for rest in rests])  # (B, 4, R)
-    real = torch.stack([torch.arange(R) < rest.shape[1] for rest in rests])  # (B, R)
+    real = torch.stack([torch.arange(R) < rest.shape[1] for rest in rests]).to(device)  # (B, R)
     ids = rows[:, 0].long().masked_fill(~real, pad)
-    tokens = torch.cat([torch.stack([tokens for tokens, _ in left]), ids], 1)
-    mask = torch.cat([torch.stack([mask for _, mask in left]), real.long()], 1)
+    tokens = torch.cat([torch.stack([tokens for tokens, _ in left]).to(device), ids], 1)
+    mask = torch.cat([torch.stack([mask for _, mask in left]).to(device), real.long()], 1)
     return Rollout(tokens, mask, rows[:, 1].long(), rows[:, 2], rows[:, 3], temperature)
-
-# %% ../nbs/12_dialog.ipynb #def8c296
-def one_rollout(
-    tokenizer,  # of a chat model
-    conversations: list[list[dict]],  # of `scripted_conversations`
-    turns: list[list[Rollout]],  # of `scripted_conversations`
-) -> Rollout:  # (B, P + R): R from the first answer to the last
-    "The turns of each conversation in one row; sampled tokens keep their log-probs and values."
-    prompts, rests = [], []
-    for messages, of_turn in zip(conversations, turns):
-        answers = [i for i, each in enumerate(messages) if each['role'] == 'assistant']
-        ids, _ = conversation_ids(tokenizer, messages)
-        starts = [len(conversation_ids(tokenizer, messages[:i], prompt=True)[0]) for i in answers]
-        P, end = starts[0], starts[-1] + int(of_turn[-1].response_mask.sum())
-        rest = torch.zeros(4, end - P)  # id, is it sampled, log-prob, value
-        rest[0] = torch.tensor(ids[P:end])
-        for start, turn in zip(starts, of_turn):
-            sampled = turn.response_mask[0].bool()
-            place = slice(start - P, start - P + int(sampled.sum()))
-            rest[1, place] = 1
-            rest[2, place] = turn.logprobs[0, sampled].cpu()
-            rest[3, place] = turn.values[0, sampled].cpu()
-        prompts.append(ids[:P])
-        rests.append(rest)
-    together = as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
-    tensors = {name: x for name, x in vars(together).items() if name != 'temperature'}
-    device = turns[0][0].tokens.device
-    return replace(together, **{name: x.to(device) for name, x in tensors.items()})
 
 # %% ../nbs/12_dialog.ipynb #a3fc8719
 def reward_turns(
@@ -390,6 +381,22 @@ def advantages_across_turns(
     close = [x.gather(1, order) for x in (rewards, values, mask)]
     advantages, returns = compute_advantage_and_return(*close, gamma, lam)
     return advantages.gather(1, back), returns.gather(1, back)
+
+# %% ../nbs/12_dialog.ipynb #def8c296
+def one_rollout(
+    tokenizer,  # of a chat model
+    conversations: list[list[dict]],  # of `scripted_conversations`
+    turns: list[list[Rollout]],  # of `scripted_conversations`
+) -> Rollout:  # (B, P + R): R from the first answer to the last
+    "The turns of each conversation in one row; sampled tokens keep their log-probs and values."
+    prompts, rests = [], []
+    for messages, of_turn in zip(conversations, turns):
+        answers = [i for i, each in enumerate(messages) if each['role'] == 'assistant']
+        ids, _ = conversation_ids(tokenizer, messages)
+        starts = [len(conversation_ids(tokenizer, messages[:i], prompt=True)[0]) for i in answers]
+        prompts.append(ids[:starts[0]])
+        rests.append(turns_in_row(ids, starts, of_turn))
+    return as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
 
 # %% ../nbs/12_dialog.ipynb #4cbc8d7d
 class DialogTrainer(RLHFTrainer):

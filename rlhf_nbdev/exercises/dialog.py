@@ -6,23 +6,26 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/dialog.html.md"""
 
 # %% auto #0
 __all__ = ['LAYER', 'PER_RANK', 'WRONG_RANKS', 'ask_lora_rank', 'RIGHT_PARTS', 'FINDS', 'ENDS', 'BEGINS', 'CHOICES',
-           'WHOLE_MASKS', 'ASSISTANT', 'USER', 'SYSTEM', 'TURN_CASES', 'check_turn_mask', 'RAISED', 'RIGHT_KEEP',
-           'SYSTEMS', 'BEGINNINGS', 'COUNTS', 'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES',
-           'check_keep_newest', 'WIDTH', 'check_without_lora', 'one_number', 'judge_rank', 'judge_lora_rank',
-           'plain_turn_mask', 'header_places', 'draw_turns', 'random_turns', 'end_of', 'turns_of', 'behind_part',
-           'counted_from_first', 'forgetful', 'with_gaps', 'in_any_order', 'fixed_header', 'not_the_first',
-           'found_in_text', 'last_eos', 'next_opening', 'next_header', 'is_closed', 'every_eos', 'one_earlier',
-           'without_header_tokens', 'every_second_turn', 'every_second_text', 'unlike_template', 'said_tokens',
-           'as_labels', 'times_ids', 'with_parts', 'turn_mistakes', 'row_of', 'Tokens', 'apart', 'plain_keep_newest',
-           'kept_or_raised', 'chat', 'random_chat', 'keep_by', 'refuse', 'one_by_one', 'newest_user',
-           'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped', 'two_at_a_time',
-           'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long', 'goes_on_dropping',
-           'no_beginning_after_drop', 'back_while_user_fits', 'changed_result', 'raises_if_too_long', 'rebuilt',
-           'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids', 'LoRALike', 'Scaled', 'plain_without_lora',
-           'some_inputs', 'output_of', 'lora_layers', 'output_without', 'adds_something', 'fault_inside', 'Spy',
-           'ModelBefore', 'scale_fault', 'parameter_fault', 'backward_fault', 'module_fault', 'fault_afterwards',
-           'observed', 'one_run', 'with_and_without_gradients', 'texts_and_numbers', 'gives_nothing', 'raises',
-           'is_interrupted', 'with_loras', 'block', 'alone', 'used_twice', 'in_mixed_modes', 'random_tree']
+           'WHOLE_MASKS', 'ASSISTANT', 'USER', 'SYSTEM', 'TURN_CASES', 'check_turn_mask', 'plain_turn_advantages',
+           'ADVANTAGE_MISTAKES', 'check_turn_advantages', 'RAISED', 'RIGHT_KEEP', 'SYSTEMS', 'BEGINNINGS', 'COUNTS',
+           'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES', 'check_keep_newest', 'WIDTH',
+           'check_without_lora', 'one_number', 'judge_rank', 'judge_lora_rank', 'plain_turn_mask', 'header_places',
+           'draw_turns', 'random_turns', 'end_of', 'turns_of', 'behind_part', 'counted_from_first', 'forgetful',
+           'with_gaps', 'in_any_order', 'fixed_header', 'not_the_first', 'found_in_text', 'last_eos', 'next_opening',
+           'next_header', 'is_closed', 'every_eos', 'one_earlier', 'without_header_tokens', 'every_second_turn',
+           'every_second_text', 'unlike_template', 'said_tokens', 'as_labels', 'times_ids', 'with_parts',
+           'turn_mistakes', 'row_of', 'advantages_from_end', 'changed_advantages', 'with_other_dials',
+           'through_the_holes', 'decayed_in_holes', 'only_sampled', 'masked_inputs', 'row_with_holes', 'random_holes',
+           'Tokens', 'apart', 'plain_keep_newest', 'kept_or_raised', 'chat', 'random_chat', 'keep_by', 'refuse',
+           'one_by_one', 'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped',
+           'two_at_a_time', 'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long',
+           'goes_on_dropping', 'no_beginning_after_drop', 'back_while_user_fits', 'changed_result',
+           'raises_if_too_long', 'rebuilt', 'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids', 'LoRALike',
+           'Scaled', 'plain_without_lora', 'some_inputs', 'output_of', 'lora_layers', 'output_without',
+           'adds_something', 'fault_inside', 'Spy', 'ModelBefore', 'scale_fault', 'parameter_fault', 'backward_fault',
+           'module_fault', 'fault_afterwards', 'observed', 'one_run', 'with_and_without_gradients', 'texts_and_numbers',
+           'gives_nothing', 'raises', 'is_interrupted', 'with_loras', 'block', 'alone', 'used_twice', 'in_mixed_modes',
+           'random_tree']
 
 # %% ../../nbs/exercises/dialog.ipynb #d8e683b4
 import copy
@@ -481,6 +484,132 @@ check_turn_mask = Check(
     success='all that the assistant says is marked, its EOS included, in every turn, and nothing '
             'that others say',
     draws=40,
+)
+
+# %% ../../nbs/exercises/dialog.ipynb #e3b00002
+def advantages_from_end(at_hole, at_token=lambda reward, ahead, value: reward + ahead - value):
+    "A version from what happens in a hole, and to the surprise of a sampled token."
+    def version(rewards, values, mask, gamma, lam):
+        advantages, ahead = [], (0.0, 0.0)  # value and advantage of what comes next
+        for reward, value, is_sampled in zip(rewards[::-1], values[::-1], mask[::-1]):
+            surprise = at_token(reward, gamma*ahead[0], value)
+            advantage = surprise + gamma*lam*ahead[1]
+            ahead = (value, advantage) if is_sampled else at_hole(*ahead, value, advantage)
+            advantages.append(advantage*is_sampled)
+        return advantages[::-1]
+    return version
+
+
+plain_turn_advantages = advantages_from_end(lambda next_value, advantage, *hole: (
+    next_value, advantage))
+
+# %% ../../nbs/exercises/dialog.ipynb #e3b00003
+def changed_advantages(change):
+    "The right advantages, and then something is done with them."
+    def version(rewards, values, mask, gamma, lam):
+        right = plain_turn_advantages(rewards, values, mask, gamma, lam)
+        return change(right, values, mask)
+    return version
+
+
+def with_other_dials(gamma_is_1=False, lam_is_1=False):
+    def version(rewards, values, mask, gamma, lam):
+        gamma, lam = 1.0 if gamma_is_1 else gamma, 1.0 if lam_is_1 else lam
+        return plain_turn_advantages(rewards, values, mask, gamma, lam)
+    return version
+
+
+def through_the_holes(rewards, values, mask, gamma, lam):
+    "As if all were sampled, the holes' advantages included."
+    return plain_turn_advantages(rewards, values, [1]*len(mask), gamma, lam)
+
+# %% ../../nbs/exercises/dialog.ipynb #e3b00004
+def decayed_in_holes(rewards, values, mask, gamma, lam):
+    return advantages_from_end(lambda next_value, advantage, *hole: (
+        next_value, gamma*lam*advantage))(rewards, values, mask, gamma, lam)
+
+
+def only_sampled(rewards, values, mask, gamma, lam):
+    right = plain_turn_advantages(rewards, values, mask, gamma, lam)
+    return [x for x, is_sampled in zip(right, mask) if is_sampled]
+
+
+def masked_inputs(rewards, values, mask, gamma, lam):
+    "Holes are tokens with a reward and a value of 0."
+    rewards = [reward*m for reward, m in zip(rewards, mask)]
+    values = [value*m for value, m in zip(values, mask)]
+    whole = through_the_holes(rewards, values, mask, gamma, lam)
+    return [x*m for x, m in zip(whole, mask)]
+
+# %% ../../nbs/exercises/dialog.ipynb #e3b00005
+ADVANTAGE_MISTAKES = {
+    'it stops at the hole, as if the row ended there: nothing of later turns reaches an answer':
+        advantages_from_end(lambda next_value, advantage, *hole: (0.0, 0.0)),
+    'the next value is that of a token in the hole, and nobody sampled that':
+        advantages_from_end(lambda next_value, advantage, value, _: (value, advantage)),
+    'the next value is 0 behind a hole, and the next answer has a value':
+        advantages_from_end(lambda next_value, advantage, *hole: (0.0, advantage)),
+    'the next advantage is forgotten at the hole, and the next value is kept':
+        advantages_from_end(lambda next_value, advantage, *hole: (next_value, 0.0)),
+    'the next value is that of a token in the hole, and the next advantage is forgotten':
+        advantages_from_end(lambda next_value, advantage, value, _: (value, 0.0)),
+    'each token of the hole takes its share of γλ, and only sampled tokens should':
+        decayed_in_holes,
+    'GAE runs through the holes, with rewards and values that mean nothing':
+        advantages_from_end(lambda next_value, advantage, *hole: hole),
+    'GAE runs through the holes, and they have advantages too': through_the_holes,
+    'rewards and values of the holes are set to 0, and the loop still runs through them':
+        masked_inputs,
+    'advantages of sampled tokens alone come back, and one for each place is asked for':
+        only_sampled,
+    'these are returns, with the value added: advantages are asked for':
+        changed_advantages(lambda right, values, mask: [
+            (x + value)*m for x, value, m in zip(right, values, mask)]),
+    'the value of the token itself is not taken off': advantages_from_end(
+        lambda next_value, advantage, *hole: (next_value, advantage),
+        lambda reward, ahead, value: reward + ahead),
+    'the next value is not used': advantages_from_end(
+        lambda next_value, advantage, *hole: (next_value, advantage),
+        lambda reward, ahead, value: reward - value),
+    'γ is not used': with_other_dials(gamma_is_1=True),
+    'λ is not used': with_other_dials(lam_is_1=True),
+    'neither γ nor λ is used': with_other_dials(gamma_is_1=True, lam_is_1=True),
+    'the advantages come back the wrong way round: the last one first':
+        changed_advantages(lambda right, values, mask: right[::-1]),
+}
+
+# %% ../../nbs/exercises/dialog.ipynb #e3b00006
+def row_with_holes(mask, gamma=1.0, lam=0.95, seed=0):
+    "The arguments: numbers stand in the holes too."
+    numbers = random.Random(seed)
+    rewards = [round(numbers.uniform(-2, 2), 2) for _ in mask]
+    values = [round(numbers.uniform(-2, 2), 2) for _ in mask]
+    return rewards, values, mask, gamma, lam
+
+
+def random_holes(seed):
+    numbers = random.Random(seed)
+    mask = [int(numbers.random() < 0.6) for _ in range(4 + seed)]
+    return row_with_holes(mask, numbers.choice([0.9, 1.0]), numbers.choice([0.5, 0.95]), seed)
+
+# %% ../../nbs/exercises/dialog.ipynb #e3b00007
+check_turn_advantages = Check(
+    plain_turn_advantages,
+    cases={
+        'even a row without holes comes out wrong': row_with_holes([1, 1, 1]),
+        'it is wrong where a row has one hole': row_with_holes([1, 1, 0, 1, 1], seed=1),
+        'it is wrong where a hole has several tokens': row_with_holes([1, 1, 0, 0, 1], seed=2),
+        'it is wrong where there are two holes': row_with_holes([1, 0, 1, 1, 0, 0, 1], seed=3),
+        'it is wrong where γ is below 1': row_with_holes([1, 1, 0, 0, 1, 1], 0.8, seed=4),
+        'it is wrong where λ is 0': row_with_holes([1, 0, 0, 1, 1], 1.0, 0.0, seed=5),
+        'it is wrong where λ is 1': row_with_holes([1, 0, 0, 1, 1], 1.0, 1.0, seed=6),
+        'it is wrong where a hole comes last': row_with_holes([1, 0, 1, 0, 0], seed=7),
+        'it is wrong where a hole comes first': row_with_holes([0, 0, 1, 0, 1], seed=8),
+        'it is wrong for rows with holes anywhere': random_holes,
+    },
+    mistakes=ADVANTAGE_MISTAKES,
+    success='the value and the advantage that a token hands on wait over the hole, for the last '
+            'sampled token before it',
 )
 
 # %% ../../nbs/exercises/dialog.ipynb #09be5fa4

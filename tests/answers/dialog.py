@@ -2017,3 +2017,106 @@ def my_without_lora(model, kind, function):
             first.scale = scale
 
     return ask([m for m in model.modules() if isinstance(m, kind)])
+
+# %% wrong check_turn_advantages: as if the row ended there
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    T = len(mask)
+    out, running = [0]*T, 0
+    for t in range(T - 1, -1, -1):
+        last = t == T - 1 or mask[t + 1] == 0
+        delta = rewards[t] + (0 if last else gamma*values[t + 1]) - values[t]
+        running = delta + (0 if last else gamma*lam*running)
+        out[t] = running if mask[t] else 0
+    return out
+
+# %% wrong check_turn_advantages: that of a token in the hole, and nobody sampled that
+# the running advantage waits, and the next value is values[t + 1] as always
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    T, running = len(mask), 0.0
+    out = [0.0]*T
+    for t in reversed(range(T)):
+        if not mask[t]:
+            continue
+        following = values[t + 1] if t + 1 < T else 0.0
+        if not any(mask[t + 1:]):
+            following = 0.0
+        running = rewards[t] + gamma*following - values[t] + gamma*lam*running
+        out[t] = running
+    return out
+
+# %% wrong check_turn_advantages: GAE runs through the holes
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    x = [torch.tensor([each], dtype=torch.float32) for each in (rewards, values)]
+    whole, _ = compute_advantage_and_return(*x, torch.ones(1, len(mask)), gamma, lam)
+    return (whole[0]*torch.tensor(mask)).tolist()
+
+# %% wrong check_turn_advantages: the loop still runs through them
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    rewards = [r*m for r, m in zip(rewards, mask)]
+    values = [v*m for v, m in zip(values, mask)]
+    out, running, following = [], 0.0, 0.0
+    for r, v, m in list(zip(rewards, values, mask))[::-1]:
+        running = r + gamma*following - v + gamma*lam*running
+        following = v
+        out.append(running*m)
+    return out[::-1]
+
+# %% wrong check_turn_advantages: takes its share of γλ
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    out, running, following = [0.0]*len(mask), 0.0, 0.0
+    for t in reversed(range(len(mask))):
+        running *= gamma*lam
+        if mask[t]:
+            running += rewards[t] + gamma*following - values[t]
+            following = values[t]
+            out[t] = running
+    return out
+
+# %% wrong check_turn_advantages: returns, with the value added
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    rows = [torch.tensor([x]).float() for x in (rewards, values)]
+    return advantages_across_turns(*rows, torch.tensor([mask]), gamma, lam)[1][0]
+
+# %% wrong check_turn_advantages: advantages of sampled tokens alone
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    kept = [(r, v) for r, v, m in zip(rewards, values, mask) if m]
+    out, a, following = [], 0.0, 0.0
+    for r, v in reversed(kept):
+        a = r + gamma*following - v + gamma*lam*a
+        following = v
+        out.insert(0, a)
+    return out
+
+# %% wrong check_turn_advantages: nothing is returned
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    advantages = [0.0]*len(mask)
+    for t in reversed(range(len(mask))):
+        advantages[t] = rewards[t] - values[t]
+
+# %% right check_turn_advantages
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    rows = [torch.tensor([x]).float() for x in (rewards, values)]
+    return advantages_across_turns(*rows, torch.tensor([mask]), gamma, lam)[0][0]
+
+# %% right check_turn_advantages
+# sampled places first, then as in lesson 5
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    places = [t for t, m in enumerate(mask) if m]
+    out, a = [0]*len(mask), 0
+    for k in range(len(places))[::-1]:
+        t = places[k]
+        following = values[places[k + 1]] if k + 1 < len(places) else 0
+        a = rewards[t] + gamma*following - values[t] + gamma*lam*a
+        out[t] = a
+    return out
+
+# %% right check_turn_advantages
+# the sum of all later surprises, written out
+def my_turn_advantages(rewards, values, mask, gamma, lam):
+    r, v, m = (np.array(x, dtype=float) for x in (rewards, values, mask))
+    at = np.flatnonzero(m)
+    deltas = r[at] + gamma*np.append(v[at][1:], 0)[:len(at)] - v[at]
+    out = np.zeros(len(m))
+    for k, t in enumerate(at):
+        out[t] = sum((gamma*lam)**j*d for j, d in enumerate(deltas[k:]))
+    return out
