@@ -132,7 +132,7 @@ def test_no_labels_go_through(before, pairs, content, capsys):
     assert 'nothing to learn from yet' in said and '0 of 0: nothing is known' in said
     for name, x in names['pretrained'].state_dict().items():
         if name not in ('mean', 'std'):
-            assert torch.equal(x, names['student'].state_dict()[name]), name
+            assert torch.equal(x, names['fitted'].state_dict()[name]), name
     assert (path.read_bytes() if path.exists() else None) == content
 
 
