@@ -177,7 +177,8 @@ def merge_lora(
     """Add what LoRA has learnt to the weights, and take the thin layers away.
 
     Then all weights can learn. A `shared_copy` made earlier still shares all that had no LoRA
-    (embeddings, lower blocks, norms), and would learn along: replace it by a whole copy (`copy.deepcopy`)."""
+    (embeddings, lower blocks, norms), and would learn along: replace it by a whole copy
+    (`copy.deepcopy`)."""
     for part in list(model.modules()):
         for name, child in list(part.named_children()):
             if isinstance(child, LoRA):
