@@ -37,7 +37,7 @@ def learn_from(self: RLHFTrainer,
     rollout: Rollout,
     scored: Rewards,  # of that rollout
 ) -> dict:  # means over all minibatches of the scalars to watch
-    "PPO's way from scores to an update; other methods have their own."
+    "PPO's way from scores to an update; other methods have their own. Raises as `update`."
     rewards = shape_rewards(scored.scores, rollout.logprobs, scored.ref_logprobs,
                             rollout.response_mask, self.beta)
     return self.update(rollout, rewards)
