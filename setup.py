@@ -9,6 +9,7 @@ parser.read('settings.ini', encoding='utf-8')
 settings = parser['DEFAULT']
 package = settings['lib_name']
 commands = [line.strip() for line in settings['console_scripts'].splitlines() if line.strip()]
+data_folders = [f'{package}.embedded', f'{package}.results']  # setuptools calls them packages
 
 setup(
     name=package,
@@ -28,8 +29,8 @@ setup(
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
-    packages=find_packages(include=[package, f'{package}.*']),
-    package_data={package: ['embedded/*', 'results/*']},
+    packages=find_packages(include=[package, f'{package}.*']) + data_folders,
+    package_data={folder: ['*'] for folder in data_folders},
     include_package_data=True,
     zip_safe=False,
     install_requires=settings['requirements'].split(),
