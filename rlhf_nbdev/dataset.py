@@ -131,9 +131,9 @@ def prompt_ids(
 # %% ../nbs/01_dataset.ipynb #7e026cb8
 def pad_left(
     ids: list[int],
-    length: int,  # P, at least that of ids
+    length: int,  # of the padded row, at least that of ids
     pad: int,  # the pad token's id
-) -> tuple[torch.Tensor, torch.Tensor]:  # tokens and mask, (P,) each
+) -> tuple[torch.Tensor, torch.Tensor]:  # tokens and mask, (length,) each
     "Fill up on the left. Raises ValueError if there is no pad token."
     if pad is None:
         raise ValueError('the tokenizer has no pad token: tokenizer.pad_token = '
