@@ -85,7 +85,7 @@ def for_each_token(
 def whitened_rewards_to_go(
     rewards: torch.Tensor,  # (B, R)
     mask: torch.Tensor,  # (B, R)
-    K: int,  # responses to a prompt; not asked about
+    K: int,  # responses to a prompt; unused here
 ) -> torch.Tensor:  # (B, R)
     "The sum of the rewards from each token on, whitened over the batch (Hu 2025)."
     no_values = torch.zeros_like(rewards)
@@ -255,7 +255,7 @@ class GroupTrainer(RLHFTrainer):
         super().__init__(agent, ref_model, config)
         self.method = METHODS[config.method]
 
-    def share(self, part, whole):
+    def share(self, part, whole):  # asked where a minibatch is split to save memory
         if self.method.average is masked_mean:
             return super().share(part, whole)
         return len(part)/(len(whole)*n_processes())
@@ -275,9 +275,11 @@ def learn_from(self: GroupTrainer,
     K = self.config.group_size()
     advantages = self.method.advantages(rewards, mask, K)
     rollout = ScoredRollout(**vars(rollout), ref_logprobs=scored.ref_logprobs)
-    history = self.learn_epochs(rollout, advantages, advantages)  # there are no returns
+    # no values learn from returns: the advantages stand in their place
+    history = self.learn_epochs(rollout, advantages, advantages)
     self.scheduler.step()
     groups = scored.scores.view(-1, K)
+    # with several GPUs: the groups of all of them
     agree = from_all((groups == groups[:, :1]).all(1)).float().mean().item()
     return mean_stats(history) | {'group/all_agree': agree}
 
@@ -286,18 +288,23 @@ def learn_from(self: GroupTrainer,
 def compute_loss(self: GroupTrainer,
     rollout: ScoredRollout,  # a minibatch
     advantages: torch.Tensor,  # (B, R)
-    returns: torch.Tensor,  # not asked about
+    returns: torch.Tensor,  # unused
 ) -> tuple[torch.Tensor, dict]:  # the loss to minimise, and scalars to watch
     "The method's loss at today's weights."
     mask, R = rollout.response_mask, rollout.response_mask.shape[1]
     with self.autocast(), self.recomputing():
         logprobs, _, entropy = self.agent(
             rollout.tokens, rollout.mask, R, rollout.temperature)
+
+    # ratio, and PPO's clip
     ratios = self.method.ratios(logprobs, rollout.logprobs, mask)
     losses = clipped_losses(ratios, advantages, self.config.clip_ratio)
+    # KL in the loss, or not
     if self.method.kl_in_loss:
         losses = losses + self.beta*kl_k3(logprobs, rollout.ref_logprobs)
+    # averaged
     loss = self.method.average(losses, mask)
+
     is_outside = ((ratios - 1).abs() > self.config.clip_ratio).float()
     stats = {
         'loss/policy': loss,
