@@ -72,7 +72,7 @@ def token_logprobs(
 class Agent(nn.Module):
     """A pre-trained language model as a policy, and a value head on the same trunk.
 
-    As in the code of Ziegler et al. 2019."""
+    The code of Ziegler et al. 2019 shares the trunk, too."""
     def __init__(self,
         model,  # a causal language model of transformers with an EOS token
     ):
@@ -101,11 +101,11 @@ class Agent(nn.Module):
 
     def forward(self,
         tokens: torch.Tensor,  # (B, T)
-        mask: torch.Tensor,  # (B, T); a copy on the CPU spares waiting for a GPU
+        mask: torch.Tensor,  # (B, T): 1 on real tokens
         response_length: int,  # R
         temperature: float = 0.7,  # the one the tokens were sampled with
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # log-probs, values, entropy: (B, R)
-        """Score given tokens with today's weights: `score_tokens`, as fast as the model allows.
+        """Score given tokens with today's weights.
 
         On padding, log-probs and entropy are 0, and values have no meaning."""
         logprobs, hidden, entropy = score_responses(
