@@ -14,6 +14,7 @@ from rlhf_nbdev.debugging import (
     OF_ANY_METHOD,
     OF_PPO,
     SYMPTOMS,
+    Findings,
     Run,
     diagnose,
     draw_on_band,
@@ -23,6 +24,7 @@ from rlhf_nbdev.debugging import (
     read_run,
     run_of,
     suspects_of,
+    trace_of,
 )
 from rlhf_nbdev.exercises.debugging import EXPECTED
 from rlhf_nbdev.tools.models import load_model, trunk_of
@@ -231,3 +233,32 @@ def test_a_column_that_is_missing_makes_no_new_alarm_certain(column):
         run.rows = run.rows.drop(columns=column)
         after = {finding.seen for finding in findings_of(run) if finding.is_certain}
         assert after <= before | {'the KL is 0'}, illness
+
+
+def test_the_check_is_of_the_first_suspect():
+    "A loss of the right sign passes the check of its sign, so it would clear the other cause."
+    for illness, asked in (('surrogate minimised', 'one step on one response'),
+                           ('one advantage for the batch', 'print the advantages')):
+        found = findings_of(run_of(next(each for each in SMALL if each['illness'] == illness)))
+        [check] = [finding.check for finding in found if 'the KL ends' in finding.seen]
+        assert check.startswith(asked), illness
+
+
+def test_what_was_not_asked_is_named():
+    said = str(findings_of(Run(run_of(HEALTHY[0]).rows)))
+    assert 'Only 18 of 20 symptoms' in said and '(not kl_explodes, score_is_flat)' in said
+
+
+def test_the_share_that_looks_healthy_is_what_the_findings_say():
+    tests = [each for each in PATIENTS if each['illness'] != 'healthy'
+             and (each['context'] != 'small' or each['seed'] >= 10)]
+    silent = [each for each in tests if not findings_of(run_of(each))]
+    assert f'Of the {len(tests)} sick runs' in str(Findings())
+    assert f', {len(silent)} look like this' in str(Findings())
+
+
+def test_a_trace_is_of_every_run_and_on_one_side():
+    healthy = [Run(pd.DataFrame({'kl': [end]*3})) for end in (1.0, 2.0)]
+    for ends, columns in (((3.0, 4.0), ['kl']), ((0.0, 0.5), ['kl']), ((3.0, 1.5), []),
+                          ((3.0, 0.5), []), ((2.0, 3.0), [])):
+        assert trace_of([Run(pd.DataFrame({'kl': [end]*3})) for end in ends], healthy) == columns
