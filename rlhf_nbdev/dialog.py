@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
-           'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'DialogPrompts',
-           'WordsReward', 'scale_words', 'scripted_conversations', 'turns_in_row', 'as_rollout', 'reward_turns',
+           'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'WordsReward',
+           'DialogPrompts', 'scale_words', 'scripted_conversations', 'turns_in_row', 'as_rollout', 'reward_turns',
            'advantages_across_turns', 'one_rollout', 'DialogTrainer', 'score_conversations', 'pay_last',
            'dialog_updates']
 
@@ -40,7 +40,7 @@ def template_pieces(
     roles: list[str],  # of the messages
     prompt: bool = False,  # open the assistant's turn at the end
 ) -> list[str]:  # one more than there are messages
-    "What a chat template puts before each message and behind the last. Raises ValueError."
+    "What a chat template puts before each message and after the last. Raises ValueError."
     if not tokenizer.chat_template:
         raise ValueError("the tokenizer has no chat template: take a chat model, such as "
                          "load_model('chat')")
@@ -66,15 +66,15 @@ def conversation_parts(
     pieces = template_pieces(tokenizer, [message['role'] for message in messages], prompt)
     fixed = [tokenizer(piece, add_special_tokens=False)['input_ids'] for piece in pieces]
     parts = [('template', fixed[0])]
-    for message, behind in zip(messages, fixed[1:]):
+    for message, after in zip(messages, fixed[1:]):
         said = message.get('ids') or encode(tokenizer, [message['content']])['input_ids'][0]
         if message['role'] == 'assistant':
-            said = [i for i in said if i != eos_of(tokenizer)]  # the template puts it behind
-            if behind[:1] != [eos_of(tokenizer)]:
+            said = [i for i in said if i != eos_of(tokenizer)]  # its own EOS goes
+            if after[:1] != [eos_of(tokenizer)]:
                 raise ValueError('the chat template does not end an answer with the EOS token '
                                  f'{tokenizer.eos_token!r}: the model would never learn to stop')
-            said, behind = said + behind[:1], behind[1:]  # who ends the turn has to say so
-        parts += [(message['role'], said), ('template', behind)]
+            said, after = said + after[:1], after[1:]  # the template's EOS is the assistant's
+        parts += [(message['role'], said), ('template', after)]
     return parts
 
 # %% ../nbs/12_dialog.ipynb #60ecb8b4
@@ -230,29 +230,6 @@ def film_dialogs(
         dialogs.append([*asked, {'role': 'assistant', 'content': answer}])
     return dialogs
 
-# %% ../nbs/12_dialog.ipynb #dc098745
-class DialogPrompts(Dataset):
-    "Conversations that wait for an answer, as prompts for the loop of lesson 7."
-    def __init__(self,
-        tokenizer,  # of a chat model
-        conversations: list[list[dict]],  # messages; the last one is not the assistant's
-        length: int = 48,  # P
-    ):
-        self.conversations, self.rows = conversations, []
-        for messages in conversations:
-            ids, _ = conversation_ids(tokenizer, messages, prompt=True)
-            if len(ids) > length:
-                raise ValueError(f'a conversation of {len(ids)} tokens, and prompt_length is '
-                                 f'{length}: raise it, or leave the conversation out')
-            self.rows.append(pad_left(ids, length, tokenizer.pad_token_id))
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> dict:  # input_ids, attention_mask: (P,) each
-        tokens, mask = self.rows[i]
-        return {'input_ids': tokens, 'attention_mask': mask}
-
 # %% ../nbs/12_dialog.ipynb #15908dcb
 class WordsReward:
     """A reward that reads the answer alone, as text, and no prompt: for `TextReward`.
@@ -277,6 +254,29 @@ class WordsReward:
         tokens = torch.stack([ids for ids, _ in padded]).to(device)
         mask = torch.stack([real for _, real in padded]).to(device)
         return self.reward_model(tokens, mask)
+
+# %% ../nbs/12_dialog.ipynb #dc098745
+class DialogPrompts(Dataset):
+    "Conversations that wait for an answer, as prompts for the loop of lesson 7."
+    def __init__(self,
+        tokenizer,  # of a chat model
+        conversations: list[list[dict]],  # messages; the last one is not the assistant's
+        length: int = 48,  # P
+    ):
+        self.conversations, self.rows = conversations, []
+        for messages in conversations:
+            ids, _ = conversation_ids(tokenizer, messages, prompt=True)
+            if len(ids) > length:
+                raise ValueError(f'a conversation of {len(ids)} tokens, and prompt_length is '
+                                 f'{length}: raise it, or leave the conversation out')
+            self.rows.append(pad_left(ids, length, tokenizer.pad_token_id))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict:  # input_ids, attention_mask: (P,) each
+        tokens, mask = self.rows[i]
+        return {'input_ids': tokens, 'attention_mask': mask}
 
 # %% ../nbs/12_dialog.ipynb #c41e213c
 @torch.no_grad()
@@ -309,7 +309,7 @@ def scripted_conversations(
         padded = [pad_left(ids, P, tokenizer.pad_token_id) for ids in rows]
         tokens, mask = (torch.stack(each).to(agent.model.device) for each in zip(*padded))
         rollout = agent.generate(tokens, mask, response_length, temperature)
-        turns.append([rollout[[i]] for i in range(len(rows))])
+        turns.append([rollout[[i]] for i in range(len(rows))])  # one row each, still a batch
         for i, messages in enumerate(conversations):
             said = rollout.responses[i][rollout.response_mask[i].bool()].tolist()
             text = tokenizer.decode(said, skip_special_tokens=True)
@@ -324,10 +324,10 @@ def turns_in_row(
     starts: list[int],  # where each answer begins in it
     of_turn: list[Rollout],  # of one row each
 ) -> torch.Tensor:  # (4, R): id, is it sampled, log-prob, value; from the first answer to the last
-    "Four numbers for each token behind the first prompt; 0 where nothing was sampled."
+    "Four numbers for each token after the first prompt; 0 where nothing was sampled."
     P, end = starts[0], starts[-1] + int(of_turn[-1].response_mask.sum())
     rest = torch.zeros(4, end - P, device=of_turn[0].tokens.device)
-    rest[0] = torch.tensor(ids[P:end])
+    rest[0] = torch.tensor(ids[P:end])  # as floats, exact at this size
     for start, turn in zip(starts, of_turn):
         sampled = turn.response_mask[0].bool()
         place = slice(start - P, start - P + int(sampled.sum()))

@@ -4,14 +4,16 @@ import random
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlhf_nbdev.advantage import compute_advantage_and_return
-from rlhf_nbdev.agent import Agent, TextReward, token_logprobs
+from rlhf_nbdev.agent import Agent, TextReward, reward_scores, token_logprobs
 from rlhf_nbdev.dialog import (
     DialogDemonstrations,
     DialogPrompts,
     DialogTrainer,
+    WordsReward,
     add_lora,
     advantages_across_turns,
     conversation_ids,
@@ -22,14 +24,16 @@ from rlhf_nbdev.dialog import (
     one_rollout,
     pay_last,
     reward_turns,
+    scale_words,
     score_conversations,
     scripted_conversations,
     shared_copy,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
+from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.sft import sft_loss, train_sft
 from rlhf_nbdev.tools.models import load_model
-from rlhf_nbdev.train import ppo_updates, prompt_batches
+from rlhf_nbdev.train import ppo_updates, prompt_batches, sample_responses
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
@@ -388,3 +392,20 @@ def test_the_loop_pays_each_answer_or_the_last(pays_every_turn, tokenizer, model
         assert rewards.sum(1).mean().item() == pytest.approx(paid, abs=1e-5)
         assert row['score'] == pytest.approx((row['score_1'] + row['score_2'])/2, abs=1e-5)
     assert any(not torch.equal(x, before[name]) for name, x in model.state_dict().items())
+
+
+def test_the_scale_gives_answers_of_the_reference_mean_0_and_deviation_1(model, tokenizer):
+    review_model, review_tokenizer = load_model()
+    torch.manual_seed(0)
+    reward_model = RewardModel(review_model)
+    reward = TextReward(WordsReward(reward_model, review_tokenizer), tokenizer)
+    config = RLHFConfig(batch_size=8, prompt_length=48, response_length=4)
+    batches = DataLoader(DialogPrompts(tokenizer, film_questions(8)), 8)
+    torch.manual_seed(1)
+    scale_words(reward, Agent(model), batches, config)
+    torch.manual_seed(1)  # the same luck, the same answers
+    [answered] = sample_responses(Agent(model), batches, config)
+    scores = reward_scores(reward, answered)
+    torch.testing.assert_close(scores.mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores.std(), torch.tensor(1.0), atol=1e-4, rtol=0)
+    assert reward_model.std != 1
