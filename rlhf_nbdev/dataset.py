@@ -6,9 +6,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dataset.html.md"""
 
 # %% auto #0
 __all__ = ['LABELS', 'PROMPT_COLUMNS', 'packaged_csv', 'clean_text', 'shuffle_key', 'split_reviews', 'word_cut', 'prompt_ids',
-           'pad_left', 'pick_columns', 'as_label', 'check_scale', 'usable_rows', 'read_reviews', 'read_fetched',
-           'fetch_from_hub', 'read_hub', 'is_path', 'packaged_rows', 'load_reviews', 'check_prompt_settings',
-           'IMDBDataset', 'read_prompts', 'whole_prompt_ids', 'Prompts']
+           'pad_left', 'check_prompt_settings', 'IMDBDataset', 'pick_columns', 'as_label', 'check_scale', 'usable_rows',
+           'read_reviews', 'read_fetched', 'fetch_from_hub', 'read_hub', 'is_path', 'packaged_rows', 'load_reviews',
+           'read_prompts', 'whole_prompt_ids', 'Prompts']
 
 # %% ../nbs/01_dataset.ipynb #c9864eff
 import hashlib
@@ -100,11 +100,11 @@ def word_cut(
     keep = min(length, len(spans))
     while 0 < keep < len(spans):
         end, next_start = spans[keep - 1][1], spans[keep][0]
-        following = text[end:next_start + 1]  # empty if the cut splits one character in two
+        following = text[end:next_start + 1]  # '' between two tokens of one character
         if following[:1].isspace():
             break
         keep -= 1
-    return keep or length
+    return keep or min(length, len(spans))
 
 # %% ../nbs/01_dataset.ipynb #dd04fd3e
 def prompt_ids(
@@ -140,6 +140,52 @@ def pad_left(
                          'tokenizer.eos_token gives it one')
     n = length - len(ids)
     return torch.tensor([pad]*n + ids), torch.tensor([0]*n + [1]*len(ids))
+
+# %% ../nbs/01_dataset.ipynb #391b1010
+def check_prompt_settings(
+    tokenizer,
+    split: str,
+    prompt_length: int,
+):
+    "Raise ValueError if `IMDBDataset` cannot be made with these."
+    if split not in ('train', 'held_out'):
+        raise ValueError(f"split is 'train' or 'held_out', not {split!r}")
+    if prompt_length < 1:
+        raise ValueError(f'prompt_length must be at least 1 token, not {prompt_length}')
+    if tokenizer.pad_token_id is None:
+        raise ValueError(
+            'the tokenizer has no pad token: set tokenizer.pad_token = tokenizer.eos_token '
+            '(masks are made from lengths, so the two may share an id)')
+
+# %% ../nbs/01_dataset.ipynb #0f4b4d67
+class IMDBDataset(Dataset):
+    "Prompts for PPO: openings of IMDB reviews, `(P,)` ids and mask each, padded on the left."
+
+    def __init__(
+        self,
+        tokenizer,  # a fast tokenizer of transformers that has a pad token
+        split: str = 'train',  # 'train' (the first `n_train` reviews) or 'held_out' (the rest)
+        source: str | Path = 'package',  # see `load_reviews`
+        prompt_length: int = 8,  # P, in tokens
+        n_train: int = 10_000,  # reviews kept for training
+        max_chars: int = 1000,  # longer reviews are left out
+    ):
+        check_prompt_settings(tokenizer, split, prompt_length)
+        train, held_out = split_reviews(load_reviews(source), n_train, max_chars)
+        reviews = train if split == 'train' else held_out
+        self.texts = reviews.text.tolist()
+        self.labels = reviews.label.tolist()
+        self.tokenizer = tokenizer
+        self.prompt_length = prompt_length
+        self.prompts = prompt_ids(tokenizer, self.texts, prompt_length)
+
+    def __len__(self):
+        return len(self.prompts)
+
+    def __getitem__(self, i: int) -> dict:  # input_ids (P,), attention_mask (P,)
+        prompt, pad = self.prompts[i], self.tokenizer.pad_token_id
+        ids, mask = pad_left(prompt, self.prompt_length, pad)
+        return {'input_ids': ids, 'attention_mask': mask}
 
 # %% ../nbs/01_dataset.ipynb #7d1efc01
 def pick_columns(
@@ -321,52 +367,6 @@ def load_reviews(
         warnings.warn(f'{source}: left out {words}; {len(reviews)} reviews kept')
     return reviews
 
-# %% ../nbs/01_dataset.ipynb #391b1010
-def check_prompt_settings(
-    tokenizer,
-    split: str,
-    prompt_length: int,
-):
-    "Raise ValueError if `IMDBDataset` cannot be made with these."
-    if split not in ('train', 'held_out'):
-        raise ValueError(f"split is 'train' or 'held_out', not {split!r}")
-    if prompt_length < 1:
-        raise ValueError(f'prompt_length must be at least 1 token, not {prompt_length}')
-    if tokenizer.pad_token_id is None:
-        raise ValueError(
-            'the tokenizer has no pad token: set tokenizer.pad_token = tokenizer.eos_token '
-            '(padding is masked by position, so the two may share an id)')
-
-# %% ../nbs/01_dataset.ipynb #0f4b4d67
-class IMDBDataset(Dataset):
-    "Prompts for PPO: openings of IMDB reviews, `(P,)` ids and mask each, padded on the left."
-
-    def __init__(
-        self,
-        tokenizer,  # a fast tokenizer of transformers that has a pad token
-        split: str = 'train',  # 'train' (the first `n_train` reviews) or 'held_out' (the rest)
-        source: str | Path = 'package',  # see `load_reviews`
-        prompt_length: int = 8,  # P, in tokens
-        n_train: int = 10_000,  # reviews kept for training
-        max_chars: int = 1000,  # longer reviews are left out
-    ):
-        check_prompt_settings(tokenizer, split, prompt_length)
-        train, held_out = split_reviews(load_reviews(source), n_train, max_chars)
-        reviews = train if split == 'train' else held_out
-        self.texts = reviews.text.tolist()
-        self.labels = reviews.label.tolist()
-        self.tokenizer = tokenizer
-        self.prompt_length = prompt_length
-        self.prompts = prompt_ids(tokenizer, self.texts, prompt_length)
-
-    def __len__(self):
-        return len(self.prompts)
-
-    def __getitem__(self, i: int) -> dict:  # input_ids (P,), attention_mask (P,)
-        prompt, pad = self.prompts[i], self.tokenizer.pad_token_id
-        ids, mask = pad_left(prompt, self.prompt_length, pad)
-        return {'input_ids': ids, 'attention_mask': mask}
-
 # %% ../nbs/01_dataset.ipynb #00055528
 PROMPT_COLUMNS = ('prompt', 'question', 'instruction', 'query', 'text', 'review', 'messages')
 
@@ -418,7 +418,7 @@ class Prompts(Dataset):
             raise ValueError('there are no prompts: the list of texts is empty')
         whole = whole_prompt_ids(tokenizer, texts)
         kept = [i for i, ids in enumerate(whole) if 0 < len(ids) <= prompt_length]
-        reason = f'of no token, or more than {prompt_length}'
+        reason = f'empty, or of more than {prompt_length} tokens'
         self.left_out = {reason: len(texts) - len(kept)}
         require_some(kept, self.left_out, f'{len(texts)} texts', 'prompt')
         if len(kept) < len(texts):

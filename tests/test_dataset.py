@@ -460,12 +460,16 @@ def test_prompts_may_be_messages_and_instructions(tmp_path):
     assert dataset.read_prompts(path)[0] == ['Judge.\n\nA film.']
 
 
+def test_of_a_text_without_tokens_none_are_kept():
+    assert dataset.word_cut('', [], 8) == 0
+
+
 def test_prompts_are_never_cut(tokenizer):
     texts = ['I left.', 'A small film, and a good one.', '', 'xqzvwkjyxq', 'Great fun']
     whole = [tokenizer(text)['input_ids'] for text in texts]
     for length in (4, 7, 12, 99):
         fitting = [i for i, ids in enumerate(whole) if 0 < len(ids) <= length]
-        with pytest.warns(UserWarning, match=f'left out {5 - len(fitting)} of no token, or more'):
+        with pytest.warns(UserWarning, match=f'left out {5 - len(fitting)} empty, or of more'):
             data = dataset.Prompts(tokenizer, texts, length)
         assert data.texts == [texts[i] for i in fitting]
         assert data.prompts == [whole[i] for i in fitting]
@@ -476,7 +480,7 @@ def test_prompts_are_never_cut(tokenizer):
 
 
 def test_prompts_that_leave_nothing_are_refused(tokenizer):
-    with pytest.raises(ValueError, match='2 texts: no usable prompt .2 of no token'):
+    with pytest.raises(ValueError, match='2 texts: no usable prompt .2 empty, or of more'):
         dataset.Prompts(tokenizer, ['I left.', 'A small film'], 1)
     with pytest.raises(ValueError, match='list of texts is empty'):
         dataset.Prompts(tokenizer, [], 8)
