@@ -57,13 +57,13 @@ def judge_quiet_dials(ratios, advantages):
     mean_ratio, total = ratios.mean().item(), advantages.sum().item()
     assert abs(mean_ratio - 1) < 5e-3, f'the mean ratio is {mean_ratio:.3f}, and must be 1'
     assert abs(total) < 1e-3 + 1e-3*advantages.abs().max(), (
-        f'the advantages add up to {total:g}, and must to 0')
+        f'the advantages add up to {total:g}, and must add up to 0')
 
 # %% ../../nbs/exercises/ppo.ipynb #544c4392
 ask_quiet_dials = Question(
     judge_quiet_dials,
-    success='the mean ratio is 1 and the clip fraction 0, though every token has left the clip on '
-            'the wrong side; what shows it is the policy loss, above 0, and the approximate KL',
+    success='the mean ratio is 1 and the clip fraction 0, though no ratio is inside the clip; so '
+            'read these two dials together with the policy loss and the approximate KL',
 )
 
 # %% ../../nbs/exercises/ppo.ipynb #f18c83f9

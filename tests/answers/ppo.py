@@ -519,7 +519,7 @@ answer = [0.5, 1.0, 1.5], [2.0, -1.0, -1.0]
 # an advantage of 0 so that its token cannot be clipped
 answer = [0.5, 0.7, 1.8], [1.0, 0.0, -1.0]
 
-# %% wrong ask_quiet_dials: the advantages add up to 1, and must to 0
+# %% wrong ask_quiet_dials: the advantages add up to 1, and must add up to 0
 # the advantages do not add up to 0
 answer = [0.5, 0.5, 2.0], [1.0, 1.0, -1.0]
 
