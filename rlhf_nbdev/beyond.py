@@ -321,7 +321,7 @@ def dpo_loss(
     rejected: torch.Tensor,  # (N,) of the other
     ref_chosen: torch.Tensor,  # (N,) both under the reference
     ref_rejected: torch.Tensor,  # (N,)
-    beta: float = 0.08,  # β of the KL that is penalised
+    beta: float = 0.08,  # β of the KL to the reference; PPO's default
 ) -> torch.Tensor:  # a scalar
     "Rafailov et al. 2023, equation 7."
     margins = beta*((chosen - ref_chosen) - (rejected - ref_rejected))
