@@ -135,7 +135,8 @@ def test_how_many_symptoms_were_asked_is_said():
     rows, figures = healthy.rows, healthy.figures
     every = len(OF_ANY_METHOD + OF_PPO)
     known = {'response_length': 24, 'gamma': 1.0}
-    cases = [(Run(rows, known | {'updates': 20}, figures), every), (Run(rows, known, figures), every),
+    cases = [(Run(rows, known | {'updates': 20}, figures), every),
+             (Run(rows, known, figures), every),
              (Run(rows, {'gamma': 1.0}, figures), every - len(BY_THE_LIMIT)),
              (Run(rows, {'response_length': 24}, figures), every - 1),
              (Run(rows, known), every - 1),
