@@ -1,6 +1,8 @@
 "Lesson 10: the recorded runs, the doctor, and the bugs that are put into functions and taken out."
 import json
 import sys
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -13,17 +15,22 @@ from rlhf_nbdev.debugging import (
     NOT_AT_FIRST,
     OF_ANY_METHOD,
     OF_PPO,
+    READS,
     SYMPTOMS,
     Findings,
     Run,
     diagnose,
     draw_on_band,
     findings_of,
+    kl_does_not_start_at_zero,
+    kl_explodes,
     lengths_are_odd,
     read_patients,
     read_run,
+    ruled_out,
     run_of,
     suspects_of,
+    symptoms_to_ask,
     trace_of,
 )
 from rlhf_nbdev.exercises.debugging import EXPECTED
@@ -124,14 +131,20 @@ def test_what_explodes_early_is_seen_early():
 
 
 def test_how_many_symptoms_were_asked_is_said():
-    rows = run_of(HEALTHY[0]).rows
+    healthy = run_of(HEALTHY[0])
+    rows, figures = healthy.rows, healthy.figures
     every = len(OF_ANY_METHOD + OF_PPO)
-    limit = {'response_length': 24}
-    cases = [(Run(rows, limit | {'updates': 20}), every), (Run(rows, limit), every),
-             (Run(rows), every - len(BY_THE_LIMIT)),
-             (Run(rows, limit | {'updates': 40}), every - len(AT_THE_END)),
-             (Run(rows.head(9), limit), every - len(NOT_AT_FIRST)),
-             (Run(rows, limit | {'method': 'rloo'}), len(OF_ANY_METHOD))]
+    known = {'response_length': 24, 'gamma': 1.0}
+    cases = [(Run(rows, known | {'updates': 20}, figures), every),
+             (Run(rows, known, figures), every),
+             (Run(rows, {'gamma': 1.0}, figures), every - len(BY_THE_LIMIT)),
+             (Run(rows, {'response_length': 24}, figures), every - 1),
+             (Run(rows, known), every - 1),
+             (Run(rows, known | {'updates': 40}, figures), every - len(AT_THE_END)),
+             (Run(rows.head(9), known, figures), every - len(NOT_AT_FIRST)),
+             (Run(rows, known | {'method': 'rloo'}, figures), len(OF_ANY_METHOD)),
+             (Run(rows[['score', 'kl', 'response_tokens']], {'response_length': 24}), 8),
+             (Run(rows[['score', 'kl', 'response_tokens']]), 5)]
     for run, n_asked in cases:
         said = str(findings_of(run))
         assert findings_of(run).n_asked == n_asked
@@ -245,16 +258,51 @@ def test_the_check_is_of_the_first_suspect():
 
 
 def test_what_was_not_asked_is_named():
-    said = str(findings_of(Run(run_of(HEALTHY[0]).rows)))
+    healthy = run_of(HEALTHY[0])
+    said = str(findings_of(Run(healthy.rows, {'gamma': 1.0}, healthy.figures)))
     assert 'Only 18 of 20 symptoms' in said and '(not kl_explodes, score_is_flat)' in said
+    said = str(findings_of(Run(healthy.rows[['kl']])))
+    assert '(numbers_are_missing, kl_is_zero, kl_does_not_start_at_zero, kl_is_negative)' in said
+
+
+@pytest.mark.parametrize('symptom', READS, ids=lambda symptom: symptom.__name__)
+def test_what_counts_as_asked_can_be_seen_and_the_rest_cannot(symptom):
+    "A list of columns is enough for some recorded run; with one gone from each list, none is seen."
+    runs = [run_of(each) for each in PATIENTS]
+    is_seen = any(symptom(run) for run in runs)
+    for columns in READS[symptom]:
+        assert any(symptom(replace(run, rows=run.rows[columns])) for run in runs) == is_seen
+    for gone in product(*READS[symptom]):
+        without = [replace(run, rows=run.rows.drop(columns=set(gone))) for run in runs]
+        assert not any(symptom(run) for run in without), gone
+        assert symptom not in symptoms_to_ask(without[0])
+
+
+def test_no_cause_of_a_recorded_run_is_ruled_out_and_some_suspect_stays():
+    for each in PATIENTS:
+        run = run_of(each)
+        assert each['cause'] not in ruled_out(run), each['illness']
+        assert all(finding.suspects for finding in findings_of(run)), each['illness']
+
+
+def test_what_a_number_of_the_run_rules_out_is_no_suspect():
+    sick = run_of(next(each for each in SMALL if each['illness'] == 'dropout (reference)'))
+    both = ['dropout is on in the reference', 'the reference is another model']
+    assert len(kl_does_not_start_at_zero(sick).suspects) == 5
+    assert findings_of(sick)[0].suspects == both  # the ratio is well
+    without = replace(sick, rows=sick.rows.drop(columns='ppo/first_kl'))
+    assert 'other tokens are scored' in findings_of(without)[0].suspects  # not known
+
+    paid = run_of(next(each for each in SMALL if each['illness'] == 'KL rewarded'))
+    assert 'there is no KL penalty' in kl_explodes(paid).suspects
+    assert 'there is no KL penalty' not in suspects_of(findings_of(paid))  # β is 0.08
 
 
 def test_the_share_that_looks_healthy_is_what_the_findings_say():
     tests = [each for each in PATIENTS if each['illness'] != 'healthy'
              and (each['context'] != 'small' or each['seed'] >= 10)]
     silent = [each for each in tests if not findings_of(run_of(each))]
-    assert f'Of the {len(tests)} sick runs' in str(Findings())
-    assert f', {len(silent)} look like this' in str(Findings())
+    assert f'{len(silent)} of the {len(tests)} sick runs' in str(Findings())
 
 
 def test_a_trace_is_of_every_run_and_on_one_side():
