@@ -97,14 +97,15 @@ def word_cut(
     length: int,  # keep at most this many tokens
 ) -> int:  # how many tokens to keep
     "The most tokens that end where a word ends; `length` if the first word is longer than that."
-    keep = min(length, len(spans))
-    while 0 < keep < len(spans):
+    most = min(length, len(spans))
+    if most == len(spans):
+        return most  # a short text is kept whole
+    for keep in range(most, 0, -1):
         end, next_start = spans[keep - 1][1], spans[keep][0]
-        following = text[end:next_start + 1]  # '' between two tokens of one character
-        if following[:1].isspace():
-            break
-        keep -= 1
-    return keep or min(length, len(spans))
+        inside_a_character = next_start < end  # the next token is a part of the same one
+        if not inside_a_character and text[end:end + 1].isspace():
+            return keep
+    return most  # the first word is longer: an empty prompt would be of no use
 
 # %% ../nbs/01_dataset.ipynb #dd04fd3e
 def prompt_ids(
