@@ -116,7 +116,7 @@ def test_few_labels_go_through(before, pairs, n, record_path, capsys):
     path = label(pairs[:n], TASTES['always left'])
     written = path.read_bytes()
     names = go_on(before, record_path)
-    assert len(names['clicks']) == n
+    assert len(names['comparisons']) == n
     assert path.read_bytes() == written
 
 
@@ -147,7 +147,7 @@ STRANGE = [
 def test_labels_of_other_pairs_go_through(before, pairs, capsys):
     path = label(STRANGE, TASTES['always left'])
     names = go_on(before)
-    assert [row['prompt'] for row in names['clicks']] == ['Of another']
+    assert [row['prompt'] for row in names['comparisons']] == ['Of another']
     assert "'unfit': 3" in capsys.readouterr().out
     panel = before['Labeler'](LabelLog(pairs, path))
     assert 'also holds 4 label(s) of other pairs' in panel.message.value
