@@ -31,14 +31,16 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py processes.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 # a worker of nbdev_test keeps the names of every notebook it has run, so a few parts take less memory
-PARTS := '0*.ipynb' '1*.ipynb' '[g-qy]*.ipynb' deeper exercises run tools
-test: ratings chat ## the main job, a sample of each sweep, the other tests; then every notebook (they take over steps one and two)
+PARTS := '0*.ipynb' '1*.ipynb' '[g-qy]*.ipynb' exercises run tools
+NBTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
+test: ratings chat ## the main job, a sample of each sweep, the other tests; then all notebooks but the second pages (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
-	cd nbs && for part in $(PARTS); do TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test "$$part" --n-workers $(WORKERS) --timing || exit 1; done
+	cd nbs && for part in $(PARTS); do $(NBTEST) "$$part" || exit 1; done
 
-sweeps: ratings ## all cases of what `make test` tries a sample of: architectures, damaged files, answers, kills
+sweeps: ratings chat ## all cases of what `make test` tries a sample of (architectures, damaged files, answers, kills), and the second pages
 	$(PYTEST) -n $(WORKERS) -m sweep tests
 	SWEEPS=1 $(PYTEST) -n $(WORKERS) tests/test_fuzz.py tests/test_fuzz_models.py tests/test_properties.py
+	cd nbs && $(NBTEST) deeper
 
 loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into .venv, and try each (1 minute)
 	$(BIN)/pip install --quiet -r tests/loggers/requirements.txt
