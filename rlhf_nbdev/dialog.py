@@ -7,9 +7,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'conversation_parts', 'conversation_ids', 'DialogDemonstrations',
            'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs', 'WordsReward',
-           'DialogPrompts', 'scale_words', 'scripted_conversations', 'turns_in_row', 'as_rollout', 'reward_turns',
-           'advantages_across_turns', 'one_rollout', 'DialogTrainer', 'score_conversations', 'pay_last',
-           'dialog_updates']
+           'DialogPrompts', 'scale_words', 'answer_all', 'scripted_conversations', 'turns_in_row', 'as_rollout',
+           'reward_turns', 'advantages_across_turns', 'one_rollout', 'score_conversations', 'pay_last', 'DialogTrainer',
+           'dialog_metrics', 'dialog_updates']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
@@ -291,6 +291,23 @@ def scale_words(
     scores = torch.cat([reward_scores(reward, rollout) for rollout in rollouts])
     normalize(reward.function.reward_model, from_all(scores))
 
+# %% ../nbs/12_dialog.ipynb #12b00001
+def answer_all(
+    agent: Agent,
+    tokenizer,  # of a chat model
+    conversations: list[list[dict]],  # B conversations that wait for an answer
+    response_length: int = 32,  # tokens of one answer at most
+    temperature: float = 0.7,
+) -> Rollout:  # of B rows
+    "One answer in each conversation."
+    rows = [conversation_ids(tokenizer, messages, prompt=True)[0] for messages in conversations]
+    P, pad = max(map(len, rows)), tokenizer.pad_token_id
+    padded = [pad_left(ids, P, pad) for ids in rows]
+    device = agent.model.device
+    tokens = torch.stack([ids for ids, _ in padded]).to(device)
+    mask = torch.stack([real for _, real in padded]).to(device)
+    return agent.generate(tokens, mask, response_length, temperature)
+
 # %% ../nbs/12_dialog.ipynb #2bcdcc13
 def scripted_conversations(
     agent: Agent,
@@ -302,21 +319,17 @@ def scripted_conversations(
 ) -> tuple[list[list[dict]], list[list[Rollout]]]:  # conversations; of each, its turns
     "Let the agent answer, and a scripted user reply. Every turn is read from the beginning."
     conversations = [list(messages) for messages in openings]
-    turns = []
-    for reply in [*replies, None]:
-        rows = [conversation_ids(tokenizer, each, prompt=True)[0] for each in conversations]
-        P = max(map(len, rows))
-        padded = [pad_left(ids, P, tokenizer.pad_token_id) for ids in rows]
-        tokens, mask = (torch.stack(each).to(agent.model.device) for each in zip(*padded))
-        rollout = agent.generate(tokens, mask, response_length, temperature)
-        turns.append([rollout[[i]] for i in range(len(rows))])  # one row each, still a batch
+    turns = [[] for _ in openings]
+    for reply in [*replies, None]:  # after the last answer the user says nothing
+        rollout = answer_all(agent, tokenizer, conversations, response_length, temperature)
         for i, messages in enumerate(conversations):
+            turns[i].append(rollout[[i]])  # one row, still a batch
             said = rollout.responses[i][rollout.response_mask[i].bool()].tolist()
             text = tokenizer.decode(said, skip_special_tokens=True)
             messages.append({'role': 'assistant', 'content': text, 'ids': said})
             if reply is not None:
                 messages.append({'role': 'user', 'content': reply})
-    return conversations, list(zip(*turns))  # from [turn][row] to [row][turn]
+    return conversations, turns
 
 # %% ../nbs/12_dialog.ipynb #d1a00010
 def turns_in_row(
@@ -328,12 +341,12 @@ def turns_in_row(
     P, end = starts[0], starts[-1] + int(of_turn[-1].response_mask.sum())
     rest = torch.zeros(4, end - P, device=of_turn[0].tokens.device)
     rest[0] = torch.tensor(ids[P:end])  # as floats, exact at this size
-    for start, turn in zip(starts, of_turn):
-        sampled = turn.response_mask[0].bool()
+    for start, rollout in zip(starts, of_turn):
+        sampled = rollout.response_mask[0].bool()
         place = slice(start - P, start - P + int(sampled.sum()))
         rest[1, place] = 1
-        rest[2, place] = turn.logprobs[0, sampled]
-        rest[3, place] = turn.values[0, sampled]
+        rest[2, place] = rollout.logprobs[0, sampled]
+        rest[3, place] = rollout.values[0, sampled]
     return rest
 
 # %% ../nbs/12_dialog.ipynb #698999f1
@@ -364,8 +377,8 @@ def reward_turns(
 ) -> torch.Tensor:  # (B, R), 0 where nothing was sampled
     "`shape_rewards` with a score at the end of each turn."
     is_last = (mask == 1) & (F.pad(mask[:, 1:], (0, 1)) == 0)
-    turn = (is_last.cumsum(1) - 1).clamp(min=0)  # of each last token: 0, 1 …
-    paid = scores.gather(1, turn)*is_last
+    which_answer = (is_last.cumsum(1) - 1).clamp(min=0)  # of each last token: 0, 1 …
+    paid = scores.gather(1, which_answer)*is_last
     return (paid - beta*kl_k1(logprobs, ref_logprobs)).masked_fill(mask == 0, 0)
 
 # %% ../nbs/12_dialog.ipynb #9d663c92
@@ -399,6 +412,32 @@ def one_rollout(
         rests.append(turns_in_row(ids, starts, of_turn))
     return as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
 
+# %% ../nbs/12_dialog.ipynb #6f559749
+def score_conversations(
+    agent: Agent,
+    conversations: list[list[dict]],  # B of `scripted_conversations`
+    turns: list[list[Rollout]],  # of `scripted_conversations`
+    score_words: WordsReward,
+    missing_eos_penalty: float = 1.0,  # taken from the score of an answer that does not end
+) -> torch.Tensor:  # (B, turns)
+    "A score for each answer."
+    rows = []
+    for messages, of_turn in zip(conversations, turns):
+        answers = [each['content'] for each in messages if each['role'] == 'assistant']
+        ended = torch.cat([agent.ended(rollout) for rollout in of_turn])
+        scores = score_words(answers).to(ended.device)
+        rows.append(scores - missing_eos_penalty*~ended)
+    return torch.stack(rows)
+
+# %% ../nbs/12_dialog.ipynb #ca8f11d6
+def pay_last(
+    scores: torch.Tensor,  # (B, turns)
+) -> torch.Tensor:  # (B, turns)
+    "The last answer's score counts for the whole conversation, and no other."
+    paid = torch.zeros_like(scores)
+    paid[:, -1] = scores[:, -1]
+    return paid
+
 # %% ../nbs/12_dialog.ipynb #4cbc8d7d
 class DialogTrainer(RLHFTrainer):
     "PPO over conversations of several turns."
@@ -415,31 +454,17 @@ class DialogTrainer(RLHFTrainer):
         self.scheduler.step()
         return mean_stats(history)
 
-# %% ../nbs/12_dialog.ipynb #6f559749
-def score_conversations(
-    agent: Agent,
-    conversations: list[list[dict]],  # B of `scripted_conversations`
-    turns: list[list[Rollout]],  # of `scripted_conversations`
-    score_words: WordsReward,
-    missing_eos_penalty: float = 1.0,  # taken from the score of an answer that does not end
-) -> torch.Tensor:  # (B, turns)
-    "A score for each answer."
-    rows = []
-    for messages, of_turn in zip(conversations, turns):
-        answers = [each['content'] for each in messages if each['role'] == 'assistant']
-        ended = torch.cat([agent.ended(turn) for turn in of_turn])
-        scores = score_words(answers).to(ended.device)
-        rows.append(scores - missing_eos_penalty*~ended)
-    return torch.stack(rows)
-
-# %% ../nbs/12_dialog.ipynb #ca8f11d6
-def pay_last(
+# %% ../nbs/12_dialog.ipynb #12b00014
+def dialog_metrics(
+    rollout: Rollout,  # of `one_rollout`
     scores: torch.Tensor,  # (B, turns)
-) -> torch.Tensor:  # (B, turns)
-    "The last answer's score counts for the whole conversation, and no other."
-    paid = torch.zeros_like(scores)
-    paid[:, -1] = scores[:, -1]
-    return paid
+    ref_logprobs: torch.Tensor,  # (B, R)
+) -> dict:  # means over the batch
+    "As `rollout_metrics`, with the mean score of each turn. KL is in nats per conversation."
+    metrics = rollout_metrics(rollout, Rewards(scores.mean(1), ref_logprobs))
+    for which_answer, score in enumerate(from_all(scores).mean(0).tolist(), 1):
+        metrics[f'score_{which_answer}'] = score
+    return metrics
 
 # %% ../nbs/12_dialog.ipynb #8e2421cf
 def dialog_updates(
@@ -453,7 +478,7 @@ def dialog_updates(
     "The loop of PPO over conversations with a scripted user."
     config, agent = trainer.config, trainer.agent
     for update, openings in enumerate(islice(batches, config.updates), 1):
-        openings = openings[own_rows(len(openings))]
+        openings = openings[own_rows(len(openings))]  # with several GPUs: its part
         with trainer.autocast():
             conversations, turns = scripted_conversations(
                 agent, tokenizer, openings, replies, config.response_length, config.temperature)
@@ -466,9 +491,8 @@ def dialog_updates(
         paid = scores if pays_every_turn else pay_last(scores)
         rewards = reward_turns(
             paid, rollout.logprobs, ref_logprobs, rollout.response_mask, trainer.beta)
-        stats = trainer.update(rollout, rewards)
-        row = {'update': update, 'beta': trainer.beta}
-        row |= rollout_metrics(rollout, Rewards(scores.mean(1), ref_logprobs)) | stats
-        row |= {f'score_{turn}': x for turn, x in enumerate(from_all(scores).mean(0).tolist(), 1)}
-        trainer.adapt_beta(row['kl'])
-        yield row
+        metrics = {'update': update, 'beta': trainer.beta}
+        metrics |= dialog_metrics(rollout, scores, ref_logprobs)
+        metrics |= trainer.update(rollout, rewards)
+        trainer.adapt_beta(metrics['kl'])
+        yield metrics
