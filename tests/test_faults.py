@@ -74,7 +74,8 @@ def test_kills_in_training_and_in_saving_change_nothing(kills):
     print(counts)
     assert counts['kills'] == kills
     assert 0.2*kills <= counts['while saving'] <= 0.9*kills, counts
-    assert counts['runs that came to their end'] >= kills//10, counts
+    # the last one may have been killed before its first checkpoint, and is not taken up then
+    assert counts['runs that came to their end'] >= max(1, kills//10 - 1), counts
     assert counts['checkpoints that could not be read'] == 0, counts
     assert counts['ends that differ'] == 0, counts
 
