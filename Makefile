@@ -30,17 +30,19 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 # server of its own, then those that share a JupyterLab
 SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py processes.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
-# a worker of nbdev_test keeps the names of every notebook it has run, so a few parts take less memory
-PARTS := '0*.ipynb' '1*.ipynb' '[g-qy]*.ipynb' exercises run tools
-NBTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH nbdev_test --n-workers $(WORKERS) --timing
-test: ratings chat ## the main job, a sample of each sweep, the other tests; then all notebooks but the second pages (they take over steps one and two)
+# the parts that take longest first, each in a process of its own, WORKERS at a time; what takes over
+# 40 seconds beside the course's path waits for `make sweeps`
+PARTS := '04*.ipynb' run '09*.ipynb' '03*.ipynb' '12*.ipynb' '0[1256]*.ipynb' '1[01]*.ipynb' '07*.ipynb' '13*.ipynb' '08*.ipynb' exercises tools '[g-qy]*.ipynb'
+LATER := run/study.ipynb run/pretrain.ipynb protocol.ipynb 'deeper/0[1-4]*.ipynb' 'deeper/0[5-9]*.ipynb' 'deeper/1*.ipynb'
+NBTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH xargs -P $(WORKERS) -I {} nbdev_test --n-workers 1 --timing
+test: ratings chat ## the main job, a sample of each sweep, the other tests; then the notebooks (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
-	cd nbs && for part in $(PARTS); do $(NBTEST) "$$part" || exit 1; done
+	cd nbs && printf '%s\n' $(PARTS) | $(NBTEST) --skip-file-re '^(study|pretrain|protocol)' {}
 
-sweeps: ratings chat ## all cases of what `make test` tries a sample of (architectures, damaged files, answers, kills), and the second pages
+sweeps: ratings chat ## all cases of what `make test` tries a sample of (architectures, damaged files, answers, kills), the second pages, and three slow ones
 	$(PYTEST) -n $(WORKERS) -m sweep tests
 	SWEEPS=1 $(PYTEST) -n $(WORKERS) tests/test_fuzz.py tests/test_fuzz_models.py tests/test_properties.py
-	cd nbs && $(NBTEST) deeper
+	cd nbs && printf '%s\n' $(LATER) | $(NBTEST) {}
 
 loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into .venv, and try each (1 minute)
 	$(BIN)/pip install --quiet -r tests/loggers/requirements.txt
