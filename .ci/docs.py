@@ -1,16 +1,21 @@
 """Build the site into _docs: with Quarto where it is installed, otherwise with smalldocs.
 
-Pages have the same names either way, and need no other host: see finish_site.py. Then Chromium
-walks them all: see walk_site.py."""
+Pages have the same names either way, and need no other host: see finish_site.py. Beside them lies
+the report of a kept run, as `rlhf-train` writes it. Then Chromium walks all pages: see
+walk_site.py."""
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 from finish_site import finish
 from nbdev.serve import proc_nbs
-from walk_site import walk
+from walk_site import SAMPLE, walk
+
+from rlhf_nbdev.run.report import write_report
 
 TOP = Path(__file__).resolve().parent.parent
 SITE = TOP/'_docs'
@@ -48,9 +53,21 @@ def build():
     rename_pages(SITE)
 
 
+def write_sample(site):
+    "What a run leaves for a person: the report of the run whose results the package keeps."
+    kept = TOP/'rlhf_nbdev'/'results'
+    rows = pd.read_json(kept/'metrics.jsonl', lines=True).to_dict('records')
+    samples = pd.read_json(kept/'samples.jsonl', lines=True)
+    figures = json.loads((kept/'summary.json').read_text(encoding='utf-8'))
+    settings = json.loads((kept/'run.json').read_text(encoding='utf-8'))['settings']
+    (site/SAMPLE).mkdir()
+    write_report(site/SAMPLE, rows, samples, figures, settings)
+
+
 def main():
     build()
     finish(SITE, TOP/'build')
+    write_sample(SITE)
     print(f"{len(list(SITE.rglob('*.html')))} pages in _docs")
     sys.exit(walk(SITE))
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 WIDTHS = (1280, 390)
 LARGEST = 6e6  # bytes until a page stands
 CONTRAST = 4.5  # of text against what lies behind it: WCAG 2, level AA
+SAMPLE = 'sample'  # folder of a run's report, which is no page of the site
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 OPEN_ALL = """() => document.querySelectorAll('details').forEach(d => { d.open = true; })"""
@@ -220,7 +221,8 @@ def walk(site):
               '(Debian: apt-get install chromium).')
         return 0
     from playwright.sync_api import sync_playwright
-    names = sorted(str(page.relative_to(site)) for page in site.rglob('*.html'))
+    pages = [page.relative_to(site) for page in site.rglob('*.html')]
+    names = sorted(str(page) for page in pages if page.parts[0] != SAMPLE)
     with served(site) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=browser_path, args=['--no-sandbox', '--disable-background-networking'])
