@@ -489,7 +489,7 @@ class Diagnoses(Question):
         for kind, every in (('Right', right), ('Not yet', wrong)):
             for words in every:
                 print(textwrap.fill(f'{kind}: {full_stop(words)}', 90))
-        count = f'{len(right)} of {len(PATIENTS)} are right'
+        count = f'{len(right)} of {len(right) + len(wrong)} are right'
         rest = 'left: ' + ', '.join(map(str, left)) if left else ''
         if wrong or left:
             print(f'{count}; {rest}.' if rest else f'{count}.')
