@@ -561,6 +561,10 @@ def plain_packed_row(lengths, width):
 def on_texts(answer, lengths, width):
     "Position ids and rows of the mask, of the slots that hold a token."
     position_ids, may_look = map(as_plain, answer(lengths, width))
+    if len(position_ids) != width:
+        return f'the position ids have the length {len(position_ids)}, and there are {width} slots'
+    if len(may_look) != width:
+        return f'the mask has {len(may_look)} rows, and there are {width} slots'
     mask = as_tensor(may_look)
     if mask is not None and (mask < 0).any():
         may_look = ['negative numbers']
