@@ -856,7 +856,7 @@ check_short_sighted_gae = Check(
     cases={
         'with one step it is the surprise r + γV − V of the lesson': gae_case([6], 1),
         'it is wrong with two steps, even of two tokens whose values are 0':
-            (torch.tensor([[4.0, 2.0]]), torch.zeros(1, 2), torch.ones(1, 2), 1.0, 0.5, 2),
+            (torch.tensor([[4.0, 2.0]]), torch.zeros(1, 2), torch.ones(1, 2).long(), 1.0, 0.5, 2),
         'it is wrong with two steps': gae_case([6], 2, seed=1),
         'it is wrong with three steps': gae_case([6], 3, seed=2),
         'it is wrong where γ is below 1': gae_case([6], 3, gamma=0.8, seed=3),

@@ -684,6 +684,6 @@ check_in_validation = Check(
     mistakes=VALIDATION_MISTAKES,
     use=lambda answer, asking: asking.ask(answer),
     success='a tenth of the training reviews, the same in every order and every process, and all '
-            'copies of a text together. (The tenth of all reviews with the smallest keys would '
-            'have been 13 % of them: they were chosen by their small keys.)',
+            'copies of a text together. The tenth of all reviews that has the smallest keys would '
+            'have been 13 % of the training reviews, which were chosen by their small keys',
 )
