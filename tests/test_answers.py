@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from lesson_cells import code_cells
 
 from rlhf_nbdev.tools.exercises import Check, Question
 
@@ -62,13 +63,18 @@ def checks(lesson):
             if isinstance(value, (Check, Question))}
 
 
-def verdict(lesson, check, code):
-    "What a check says of the last thing that an answer's code defines."
+def last_defined(lesson, check, code):
+    "The last thing that an answer's code defines."
     names = lesson_names(lesson)
     before = dict(names)
     exec(compile(code, f'<answer to {check}>', 'exec'), names)
     defined = [name for name in names if names[name] is not before.get(name) and name[:2] != '__']
-    answer = names[defined[-1]]
+    return names[defined[-1]]
+
+
+def verdict(lesson, check, code):
+    "What a check says of the last thing that an answer's code defines."
+    answer = last_defined(lesson, check, code)
     values = answer if isinstance(answer, tuple) else (answer,)
     return checks(lesson)[check].verdict(*values)
 
@@ -119,3 +125,16 @@ def test_wrong_answers_are_caught_and_told_what_is_wrong(every):
             untold.append((check, words, said))
     share = 1 - len(missed + untold)/len(tried)
     assert share >= SHARE_CAUGHT, f'{share:.0%}; passed: {missed}; not named: {untold}'
+
+
+def test_whatever_a_packed_row_is_made_of_the_next_cell_of_the_lesson_runs():
+    following, = [source for _, source in code_cells('03_sft.ipynb') if ' = packed_' in source]
+    lines = [line for line in following.splitlines() if line.startswith(('packed_pos', 'bias'))]
+    tools = vars(importlib.import_module('rlhf_nbdev.exercises.sft'))
+    for lesson, _, check, _, code in RIGHT:
+        if check == 'check_packed_row':
+            answer = last_defined(lesson, check, code)
+            names = {**tools, 'text_lengths': [2, 3], 'my_packed_row': answer}
+            exec('\n'.join(lines), names)
+            assert names['bias'].shape == (5, 5)
+            torch.nn.Embedding(5, 1)(names['packed_positions'])

@@ -20,13 +20,14 @@ __all__ = ['sentence_mistakes', 'check_sentence_rewards', 'BOTH', 'joint_loss_mi
            'of_probabilities', 'policy_weighted_by_returns', 'not_whitened', 'n_step', 'mixture_weights',
            'plain_short_sighted_gae', 'gae_case', 'random_gae', 'mixed_with', 'weights_without_the_rest',
            'weights_made_to_sum_to_1', 'weights_one_power_on', 'all_on_the_furthest', 'reversed_weights',
-           'n_step_variant', 'ends_at_the_horizon', 'surprises', 'sum_of_surprises', 'surprises_version', 'in_blocks',
-           'in_blocks_from_the_end', 'rolled_surprises', 'gamma_once', 'rolled_values', 'no_discount_in_the_surprise',
-           'nothing_near_the_end', 'to_the_end', 'row_ends_nowhere', 'all_responses', 'sampled_logprobs', 'WrongShape',
-           'expected_gradient', 'plain_kl_loss', 'exact_kl_gradient', 'table_case', 'weighed_logprobs', 'to_go',
-           'summed', 'of_the_whole', 'unmasked_kl_loss', 'mask_on_the_ratio_alone', 'mask_on_the_logprobs_alone',
-           'divided_by_length', 'divided_by_width', 'own_share_by_length', 'everything_detached', 'for_each_token',
-           'right_for_tables']
+           'n_step_variant', 'on_surprises', 'weights_of_all_steps', 'weights_of_the_steps_left',
+           'weights_left_without_the_rest', 'ends_at_the_horizon', 'surprises', 'sum_of_surprises', 'surprises_version',
+           'in_blocks', 'in_blocks_from_the_end', 'rolled_surprises', 'gamma_once', 'rolled_values',
+           'no_discount_in_the_surprise', 'nothing_near_the_end', 'to_the_end', 'row_ends_nowhere', 'all_responses',
+           'sampled_logprobs', 'WrongShape', 'expected_gradient', 'plain_kl_loss', 'exact_kl_gradient', 'table_case',
+           'weighed_logprobs', 'to_go', 'summed', 'of_the_whole', 'unmasked_kl_loss', 'mask_on_the_ratio_alone',
+           'mask_on_the_logprobs_alone', 'divided_by_length', 'divided_by_width', 'own_share_by_length',
+           'everything_detached', 'for_each_token', 'right_for_tables']
 
 # %% ../../nbs/exercises/advantage.ipynb #abc12282
 from itertools import product
@@ -653,6 +654,33 @@ def n_step_variant(value_power=lambda n: n, reward_power=lambda k: k, next_shift
         return total - padded[t] if minus_value else total
     return advantage
 
+# %% ../../nbs/exercises/advantage.ipynb #0c3ebeea
+def on_surprises(weights, with_gamma=True):
+    "The surprises with these weights; weights(steps, left, lam) begins with that of the nearest."
+    def version(rewards, values, mask, gamma, lam, steps):
+        deltas = surprises(rewards*mask, values*mask, gamma)
+        advantages = torch.zeros(mask.shape)
+        for b, count in enumerate(mask.sum(1).int().tolist()):
+            for t in range(count):
+                for lag, weight in enumerate(weights(steps, count - t, lam)[:count - t]):
+                    decay = gamma**lag if with_gamma else 1.0
+                    advantages[b, t] += weight*decay*deltas[b, t + lag]
+        return advantages
+    return version
+
+
+def weights_of_all_steps(steps, left, lam):
+    "As if a response went on for as many tokens."
+    return mixture_weights(steps, lam)
+
+
+def weights_of_the_steps_left(steps, left, lam):
+    return mixture_weights(min(steps, left), lam)
+
+
+def weights_left_without_the_rest(steps, left, lam):
+    return weights_without_the_rest(min(steps, left), lam)
+
 # %% ../../nbs/exercises/advantage.ipynb #16854d0a
 def ends_at_the_horizon(rewards, values, mask, gamma, lam, steps):
     advantages = torch.zeros(mask.shape)
@@ -810,11 +838,25 @@ short_sighted_mistakes |= {
     'it looks back in place of ahead': surprises_version(backwards=True),
 }
 
+# %% ../../nbs/exercises/advantage.ipynb #a349a2fb
+for ending, weights in (('', weights_of_the_steps_left),
+                        (', and where a response ends sooner the rest is lost',
+                         weights_of_all_steps),
+                        (', and the last one does not get what is left',
+                         weights_left_without_the_rest)):
+    for with_gamma, then in ((True, ''), (False, '; and γ is missing before them')):
+        short_sighted_mistakes[
+            'the weights of the n-step advantages are put on the surprises: the n-step advantage '
+            'holds n surprises, so the surprise l tokens on is in all of them with n > l'
+            f'{ending}{then}'] = on_surprises(weights, with_gamma)
+
 # %% ../../nbs/exercises/advantage.ipynb #4b106626
 check_short_sighted_gae = Check(
     plain_short_sighted_gae,
     cases={
         'with one step it is the surprise r + γV − V of the lesson': gae_case([6], 1),
+        'it is wrong with two steps, even of two tokens whose values are 0':
+            (torch.tensor([[4.0, 2.0]]), torch.zeros(1, 2), torch.ones(1, 2).long(), 1.0, 0.5, 2),
         'it is wrong with two steps': gae_case([6], 2, seed=1),
         'it is wrong with three steps': gae_case([6], 3, seed=2),
         'it is wrong where γ is below 1': gae_case([6], 3, gamma=0.8, seed=3),
@@ -1029,6 +1071,12 @@ kl_loss_mistakes |= {
         summed(lambda lp, ref: ref.exp()*(ref - lp)),
     'padding is in the sum of the log-probabilities': mask_on_the_ratio_alone,
     'padding is in the log-ratio': mask_on_the_logprobs_alone,
+    'the log-ratio is not detached, and padding is in the sum of the log-probabilities':
+        lambda lp, ref, mask: ((lp - ref)*mask).sum(1)*lp.sum(1),
+    'the log-ratio is not detached, and padding is in it':
+        lambda lp, ref, mask: (lp - ref).sum(1)*(lp*mask).sum(1),
+    'the log-ratio is not detached, and the mask is not used':
+        lambda lp, ref, mask: (lp - ref).sum(1)*lp.sum(1),
     'one number for each response is asked for, and what comes back has another shape':
         for_each_token,
 }
@@ -1042,9 +1090,11 @@ def right_for_tables(logits, ref_logits, R):
 check_kl_loss = Check(
     right_for_tables,
     cases={
-        'it is wrong for responses of one token': table_case(0, R=1),
-        'it is wrong once a second token may follow': table_case(1, R=2),
-        'it is wrong for responses of up to three tokens': table_case(2, R=3),
+        'averaged over all responses of one token, the gradient in the logits of this token is '
+        'wrong': (torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([[0.0, 0.5, 0.0]]), 1),
+        'averaged over all responses of up to two tokens, the gradient in the logits of the tiny '
+        'model is wrong': table_case(1, R=2),
+        'averaged over all responses of up to three tokens, it is wrong': table_case(2, R=3),
         'it is wrong for another policy, or another reference': table_case,
         'it is wrong with a vocabulary of two': table_case(7, R=4, V=2),
     },

@@ -16,9 +16,10 @@ __all__ = ['response_logprob_mistakes', 'check_response_logprob', 'saved_rollout
            'ended_in_prompt', 'ended_in_padding', 'without_eos_of_prompt', 'not_pad_or_eos', 'not_pad', 'without_eos',
            'not_pad_but_first_eos', 'without_pads', 'up_to_last_eos', 'empty_without_eos', 'one_without_eos',
            'one_past_eos', 'begins_at_one', 'from_left_edge', 'starts_again', 'as_if_prompt_were_full',
-           'down_the_batch', 'plain_moved_reference', 'weights_of', 'moves_along', 'inspected', 'linear_models',
-           'tiny_gpt2', 'gpt2_models', 'as_mixed_by', 'shares_weights', 'tied_twice', 'shallow', 'into_the_policy',
-           'into_the_reference', 'reference_itself', 'freezes_the_policy', 'quietens_the_policy', 'shortcut_at_ends',
+           'down_the_batch', 'plain_moved_reference', 'weights_of', 'moves_along', 'state_of', 'model_from',
+           'inspected', 'linear_models', 'tiny_gpt2', 'gpt2_models', 'with_dropout_on', 'as_mixed_by', 'shares_weights',
+           'tied_twice', 'shallow', 'into_the_policy', 'into_the_reference', 'reference_itself', 'freezes_the_policy',
+           'freezes_the_reference', 'quietens_the_policy', 'quietens_the_reference', 'shortcut_at_ends',
            'only_matrices', 'only_weights', 'nucleus_of', 'plain_nucleus_logprobs', 'four_tokens', 'clear_p',
            'sampled_rows', 'with_kept', 'mass_before', 'without_crossing', 'one_more', 'as_many_as_first',
            'over_all_positions', 'full_and_kept', 'scored_in_full', 'not_renormalised', 'divided_by_p', 'mass_added',
@@ -486,23 +487,41 @@ def moves_along(moved, model):
     model.load_state_dict(saved)
     return follows
 
+# %% ../../nbs/exercises/agent.ipynb #e6093592
+def state_of(model):
+    "The mode of each part, and whether each weight takes a gradient."
+    modes = [module.training for module in model.modules()]
+    return modes, [p.requires_grad for p in model.parameters()]
+
+
+def model_from(answer, ref_model, policy, share):
+    "What an answer returns; an error of those who forgot `no_grad` is told the way out."
+    try:
+        return answer(ref_model, policy, share)
+    except RuntimeError as error:
+        if 'leaf Variable' in str(error):
+            error.args = (f'{error} Write weights under `torch.no_grad()`',)
+        raise
+
 # %% ../../nbs/exercises/agent.ipynb #e6093593
 def inspected(answer, ref_model, policy, share):
     "The weights of the answer's model, or what is wrong with it."
-    modes = policy.training, ref_model.training
-    moved = answer(ref_model, policy, share)
+    models = {'the policy': policy, 'the old reference': ref_model}
+    states = {name: state_of(model) for name, model in models.items()}
+    moved = model_from(answer, ref_model, policy, share)
     if not isinstance(moved, nn.Module):
         return 'no model'
-    if moved is policy or moved is ref_model:
-        return 'the policy' if moved is policy else 'the old reference'
-    if (policy.training, ref_model.training) != modes:
-        return 'an argument in another mode'
-    if not all(p.requires_grad for p in policy.parameters()):
-        return 'a frozen policy'
-    if moves_along(moved, policy):
-        return 'it moves with the policy'
-    if moves_along(moved, ref_model):
-        return 'it moves with the old reference'
+    for name, model in models.items():
+        if moved is model:
+            return name
+    for name, model in models.items():
+        modes, takes_gradients = state_of(model)
+        if modes != states[name][0]:
+            return f'{name} is in another mode'
+        if takes_gradients != states[name][1]:
+            return f'{name} is frozen'
+        if moves_along(moved, model):
+            return f'it moves with {name}'
     if any(p.requires_grad for p in moved.parameters()):
         return 'it takes gradients'
     if any(module.training for module in moved.modules()):
@@ -533,6 +552,12 @@ def gpt2_models(seed):
     "Two small GPT-2, each with one matrix that serves as embedding and as output layer."
     reference, policy = tiny_gpt2(2*seed), tiny_gpt2(2*seed + 1)
     return reference.eval(), policy.train(), [0.1, 0.5][seed]
+
+
+def with_dropout_on():
+    "The old reference comes in training mode, too."
+    reference, policy, share = gpt2_models(1)
+    return reference.train(), policy, share
 
 # %% ../../nbs/exercises/agent.ipynb #34892f81
 def as_mixed_by(mix):
@@ -596,8 +621,18 @@ def freezes_the_policy(ref_model, policy, share):
     return plain_moved_reference(ref_model, policy, share)
 
 
+def freezes_the_reference(ref_model, policy, share):
+    ref_model.requires_grad_(False)
+    return plain_moved_reference(ref_model, policy, share)
+
+
 def quietens_the_policy(ref_model, policy, share):
     policy.eval()
+    return plain_moved_reference(ref_model, policy, share)
+
+
+def quietens_the_reference(ref_model, policy, share):
+    ref_model.eval()
     return plain_moved_reference(ref_model, policy, share)
 
 # %% ../../nbs/exercises/agent.ipynb #384e086d
@@ -643,6 +678,8 @@ moved_reference_mistakes = {
         lambda *a: plain_moved_reference(*a).train(),
     'the policy is frozen too: it has to go on learning': freezes_the_policy,
     'the policy is no longer in the mode in which it came': quietens_the_policy,
+    'the old reference is frozen: both given models stay as they are': freezes_the_reference,
+    'the old reference is no longer in the mode in which it came': quietens_the_reference,
     'the policy\'s weights are changed: mix into a copy': into_the_policy,
     'the old reference\'s weights are changed: mix into a copy': into_the_reference,
     'a shallow copy shares its weights with the old reference, which changes with it': shallow,
@@ -676,6 +713,7 @@ check_moved_reference = Check(
         'at share 1 it is a copy of the policy': linear_models(1.0),
         'at share 0.25 each weight moves a quarter of the way': linear_models(0.25),
         'the models are GPT-2, in which two layers share one matrix': gpt2_models,
+        'the old reference comes with its dropout on': with_dropout_on(),
     },
     mistakes=moved_reference_mistakes,
     use=inspected,

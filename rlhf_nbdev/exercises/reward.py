@@ -14,9 +14,9 @@ __all__ = ['LENGTH_MISTAKES', 'check_length_share', 'TEXT_END_MISTAKES', 'check_
            'at_positions', 'at', 'ends_text', 'over_each_text', 'by_number_first', 'backwards', 'column_by_column',
            'as_one_long_row', 'same_number_same_text', 'last_of_each_row', 'by_counting', 'each_number_with_zero',
            'changes', 'after_a_change', 'plain_calibration_error', 'pairs_of_gaps', 'boastful_pairs',
-           'groups_of_equal_size', 'confidence_and_right', 'calibration_with', 'groups_weigh_alike', 'worst_group',
-           'empty_is_nan', 'on_raw_gaps', 'chosen_wins_always', 'each_score_alone', 'from_zero_to_one', 'pair_by_pair',
-           'all_in_one_group', 'squared_by_pair', 'equal_sizes', 'rare_groups_weigh_most', 'below_half_first',
+           'confidence_and_right', 'from_both_sides', 'in_equal_numbers', 'calibration_with', 'groups_weigh_alike',
+           'worst_group', 'empty_is_nan', 'on_raw_gaps', 'chosen_wins_always', 'each_score_alone', 'from_zero_to_one',
+           'pair_by_pair', 'all_in_one_group', 'squared_by_pair', 'rare_groups_weigh_most', 'below_half_first',
            'surprise_of', 'plain_rankings_loss', 'ranked_responses', 'shuffled_rankings', 'of_each_prompt',
            'each_comparison_alike', 'across_prompts', 'matrix_loss', 'ties_as_half', 'ties_as_half_a_loss',
            'first_wins_ties', 'second_wins_ties', 'in_the_order_given', 'neighbours_in_rank', 'neighbours_or_equals',
@@ -539,18 +539,29 @@ def boastful_pairs(seed):
     gaps = 2*torch.randn(40) + 0.6
     gaps[:2] = 0.0
     gaps[2] = 60.0
-    return rejected + gaps, rejected, 2 + 2*seed
+    bins = [3, 5, 7, 9, 13][seed]  # odd: a cut into equal numbers then falls beside the ties
+    return rejected + gaps, rejected, bins
 
 # %% ../../nbs/exercises/reward.ipynb #791fe44c
-def groups_of_equal_size(gaps, bins):
-    "Sorted by confidence and cut into equal numbers, as the lesson's picture is."
-    confidence, right = confidence_and_right(gaps)
-    parts = confidence.argsort().chunk(bins)
-    return sum((confidence[part].mean() - right[part].mean()).abs() for part in parts)/len(parts)
-
-
 def confidence_and_right(gaps):
     return torch.sigmoid(gaps.abs()), 0.5 + 0.5*gaps.sign()
+
+
+def from_both_sides(gaps):
+    "The probability of each side of each pair, and whether it was chosen: the lesson's picture."
+    probability = torch.sigmoid(torch.cat([gaps, -gaps]))
+    return probability, torch.cat([torch.ones_like(gaps), torch.zeros_like(gaps)])
+
+
+def in_equal_numbers(measured=confidence_and_right, cut=torch.chunk, weighed=True):
+    "Sorted, then cut into groups that hold as many pairs each."
+    def error(chosen, rejected, bins):
+        confidence, right = measured((chosen - rejected).double())
+        groups = [g for g in cut(confidence.argsort(stable=True), bins) if len(g)]
+        distances = torch.stack([(confidence[g].mean() - right[g].mean()).abs() for g in groups])
+        sizes = torch.tensor([len(g) if weighed else 1 for g in groups])
+        return (distances*sizes).sum()/sizes.sum()
+    return error
 
 # %% ../../nbs/exercises/reward.ipynb #f8e5c91c
 def calibration_with(
@@ -626,10 +637,6 @@ def squared_by_pair(chosen, rejected, bins):
     confidence, right = confidence_and_right((chosen - rejected).double())
     return ((confidence - right)**2).mean()
 
-
-def equal_sizes(chosen, rejected, bins):
-    return groups_of_equal_size((chosen - rejected).double(), bins)
-
 # %% ../../nbs/exercises/reward.ipynb #7f56988e
 def rare_groups_weigh_most(chosen, rejected, bins):
     "Weights 1/n that are made to sum to 1."
@@ -661,7 +668,6 @@ CALIBRATION_MISTAKES = {
         all_in_one_group,
     'the groups are cut from 0 to 1; the confidence in the preferred side begins at 0.5':
         calibration_with(which=from_zero_to_one),
-    'groups hold equal numbers of pairs; equal widths are asked for': equal_sizes,
     'an empty group makes it nan': empty_is_nan,
     'the middle of a group stands for the mean confidence of its pairs':
         calibration_with(middle=True),
@@ -721,6 +727,17 @@ CALIBRATION_MISTAKES |= {
         lambda gaps: (torch.sigmoid(gaps), 0.5 + 0.5*gaps.sign()), below_half_first),
 }
 
+# %% ../../nbs/exercises/reward.ipynb #748c366c
+for cut, weighed in itertools.product((torch.chunk, torch.tensor_split), (True, False)):
+    version = f'(`{cut.__name__}`{"" if weighed else ", each group weighs the same"})'
+    CALIBRATION_MISTAKES |= {
+        f'the groups hold equal numbers of pairs, and equal widths are asked for {version}':
+            in_equal_numbers(cut=cut, weighed=weighed),
+        'each pair counts from both sides, in groups of equal number, as in the lesson\'s picture: '
+        f'here it counts once, by its confidence, in groups of equal width {version}':
+            in_equal_numbers(from_both_sides, cut, weighed),
+    }
+
 # %% ../../nbs/exercises/reward.ipynb #6c23a540
 check_calibration_error = Check(
     plain_calibration_error,
@@ -735,7 +752,8 @@ check_calibration_error = Check(
         'a gap so large that the confidence is exactly 1 belongs to the last group':
             pairs_of_gaps(-200.0, 0.3),
         'one group too sure and one not sure enough': pairs_of_gaps(3.0, -3.0, 0.2, 0.2, 0.2),
-        'groups with unlike numbers of pairs': pairs_of_gaps(3.0, -3.0, 3.0, 3.0, -0.3),
+        'groups with unlike numbers of pairs': pairs_of_gaps(
+            3.0, -3.0, 3.0, 3.0, -0.3, bins=4),
         'a single group': pairs_of_gaps(3.0, -3.0, 0.2, 0.2, bins=1),
         'it is wrong with many pairs, ties among them, or another number of groups':
             boastful_pairs,

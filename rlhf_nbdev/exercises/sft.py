@@ -16,13 +16,13 @@ __all__ = ['CHAT_MISTAKES', 'check_chat_row', 'GRADIENT_MISTAKES', 'check_loss_g
            'without_autograd', 'by_autograd', 'answers_in_logits', 'ragged_answers', 'gradient_pieces', 'gradient_of',
            'gradient_then', 'own_token', 'mask_not_shifted', 'mask_not_shifted_without_last', 'tokens_not_shifted',
            'token_before', 'with_softmax', 'naive_softmax', 'all_but_last', 'count_without_last', 'one_entry',
-           'row_by_row', 'row_by_row_clamped', 'softmax_slope', 'plain_packed_row', 'on_texts', 'random_lengths',
-           'packed_pieces', 'packed_with', 'off_by_one_texts', 'texts_by_length', 'all_at_slot_0', 'as_bias',
-           'positions_and_bias', 'without_unused_slots', 'as_long_as_the_first', 'one_slot_late', 'CountingModel',
-           'weighted_accumulate', 'n_learnt', 'n_all', 'plain_accumulate', 'loss_and_gradients', 'microbatches_of',
-           'random_microbatches', 'accumulate_by', 'nan_of_nothing', 'nan_of_means', 'all_at_once', 'not_cleared',
-           'cleared_in_the_loop', 'last_part_only', 'only_the_loss_divided', 'first_part_only', 'step_after_each',
-           'no_backward', 'cleared_without_backward', 'running_share', 'returns', 'without_mask']
+           'row_by_row', 'row_by_row_clamped', 'softmax_slope', 'plain_packed_row', 'on_texts', 'packed_tensors',
+           'random_lengths', 'packed_pieces', 'packed_with', 'off_by_one_texts', 'texts_by_length', 'all_at_slot_0',
+           'as_bias', 'positions_and_bias', 'without_unused_slots', 'as_long_as_the_first', 'one_slot_late',
+           'CountingModel', 'weighted_accumulate', 'n_learnt', 'n_all', 'plain_accumulate', 'loss_and_gradients',
+           'microbatches_of', 'random_microbatches', 'accumulate_by', 'nan_of_nothing', 'nan_of_means', 'all_at_once',
+           'not_cleared', 'cleared_in_the_loop', 'last_part_only', 'only_the_loss_divided', 'first_part_only',
+           'step_after_each', 'no_backward', 'cleared_without_backward', 'running_share', 'returns', 'without_mask']
 
 # %% ../../nbs/exercises/sft.ipynb #9038be6c
 from random import Random
@@ -561,10 +561,23 @@ def plain_packed_row(lengths, width):
 def on_texts(answer, lengths, width):
     "Position ids and rows of the mask, of the slots that hold a token."
     position_ids, may_look = map(as_plain, answer(lengths, width))
+    if len(position_ids) != width:
+        return f'the position ids have the length {len(position_ids)}, and there are {width} slots'
+    if len(may_look) != width:
+        return f'the mask has {len(may_look)} rows, and there are {width} slots'
     mask = as_tensor(may_look)
     if mask is not None and (mask < 0).any():
         may_look = ['negative numbers']
     return position_ids[:sum(lengths)], may_look[:sum(lengths)]
+
+# %% ../../nbs/exercises/sft.ipynb #84b6df97
+def packed_tensors(
+    position_ids,  # what an answer returned: a tensor, or a list, of numbers of any type
+    may_look,
+) -> tuple[torch.Tensor, torch.Tensor]:  # whole numbers, (T,); booleans, (T, T)
+    "Both as a model takes them."
+    position_ids, may_look = [as_tensor(as_plain(part)) for part in (position_ids, may_look)]
+    return position_ids.long(), may_look.bool()
 
 # %% ../../nbs/exercises/sft.ipynb #f371f33b
 def random_lengths(seed):

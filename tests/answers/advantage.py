@@ -1145,3 +1145,88 @@ def my_kl_loss(logprobs, ref_logprobs, mask):
         weight = float((lp[:n] - ref[:n]).sum().detach()) - 0.3
         losses.append(weight * lp[:n].sum())
     return losses
+
+# %% wrong check_short_sighted_gae: on the surprises
+# the weights of the n-step advantages, the rest on the last
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    advantages = torch.zeros_like(rewards)
+    for b in range(len(rewards)):
+        count = int(mask[b].sum())
+        r, v = rewards[b, :count], F.pad(values[b, :count], (0, 1))
+        d = r + gamma*v[1:] - v[:-1]
+        for t in range(count):
+            L = min(steps, count - t)
+            for l in range(L):
+                weight = lam**(L - 1) if l == L - 1 else (1 - lam)*lam**l
+                advantages[b, t] += weight*gamma**l*d[t + l]
+    return advantages
+
+# %% wrong check_short_sighted_gae: on the surprises
+# the same without γ
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards.masked_fill(mask == 0, 0), values.masked_fill(mask == 0, 0)
+    d = rewards + gamma*F.pad(values[:, 1:], (0, 1)) - values
+    advantages = torch.zeros_like(d)
+    lengths = mask.sum(1).long().tolist()
+    for b, count in enumerate(lengths):
+        for t in range(count):
+            L = min(steps, count - t)
+            weights = [(1 - lam)*lam**l for l in range(L - 1)] + [lam**(L - 1)]
+            advantages[b, t] = sum(w*d[b, t + l] for l, w in enumerate(weights))
+    return advantages
+
+# %% wrong check_short_sighted_gae: on the surprises
+# the rest on the surprise `steps` - 1 on, even where the response is over before
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards.masked_fill(mask == 0, 0), values.masked_fill(mask == 0, 0)
+    d = rewards + gamma*F.pad(values[:, 1:], (0, 1)) - values
+    R = d.shape[1]
+    advantages = torch.zeros_like(d)
+    for l in range(min(steps, R)):
+        weight = lam**l if l == steps - 1 else (1 - lam)*lam**l
+        advantages[:, :R - l] += weight*gamma**l*d[:, l:]
+    return advantages
+
+# %% wrong check_short_sighted_gae: on the surprises
+# without a rest
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards.masked_fill(mask == 0, 0), values.masked_fill(mask == 0, 0)
+    d = rewards + gamma*F.pad(values[:, 1:], (0, 1)) - values
+    R = d.shape[1]
+    advantages = torch.zeros_like(d)
+    for l in range(min(steps, R)):
+        advantages[:, :R - l] += (1 - lam)*(gamma*lam)**l*d[:, l:]
+    return advantages
+
+# %% wrong check_short_sighted_gae: even of two tokens
+# the older surprise is carried on where the newer should be: no listed mistake
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards.masked_fill(mask == 0, 0), values.masked_fill(mask == 0, 0)
+    d = rewards + gamma*F.pad(values[:, 1:], (0, 1)) - values
+    advantages = d.clone()
+    for l in range(1, min(steps, d.shape[1])):
+        advantages[:, :-l] += (gamma*lam)**l*d[:, :-l]/3
+    return advantages
+
+# %% wrong check_kl_loss: not detached
+# the mask on the log-ratio alone
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k = ((logprobs - ref_logprobs)*mask).sum(1)
+    return k*logprobs.sum(1)
+
+# %% wrong check_kl_loss: not detached
+# no mask
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k = (logprobs - ref_logprobs).sum(1)
+    return k*logprobs.sum(1)
+
+# %% wrong check_kl_loss: not detached
+# the mask on the log-probabilities alone
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    return (logprobs - ref_logprobs).sum(1)*(logprobs*mask).sum(1)
+
+# %% wrong check_kl_loss: averaged over all responses of one token
+# no listed mistake
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k1 = ((logprobs - ref_logprobs)*mask).sum(1).detach()
+    return (k1 + k1**3)*(logprobs*mask).sum(1)

@@ -1167,3 +1167,58 @@ def my_nucleus_logprobs(logits, tokens, p, temperature):
     at = tokens.unsqueeze(-1)
     lp = z.gather(-1, at).squeeze(-1) - norm
     return lp.masked_fill(~keep.gather(-1, at).squeeze(-1), -math.inf)
+
+# %% wrong check_moved_reference: training mode
+# no eval(): the copy is in the mode of the reference
+import copy
+
+def my_moved_reference(ref_model, policy, share):
+    moved = copy.deepcopy(ref_model)
+    with torch.no_grad():
+        for old, new in zip(moved.parameters(), policy.parameters()):
+            old.copy_((1 - share)*old + share*new)
+    return moved.requires_grad_(False)
+
+# %% wrong check_moved_reference: training mode
+# only the top module
+import copy
+
+def my_moved_reference(ref_model, policy, share):
+    moved = copy.deepcopy(ref_model)
+    moved.training = False
+    with torch.no_grad():
+        for old, new in zip(moved.parameters(), policy.parameters()):
+            old.lerp_(new, share)
+    return moved.requires_grad_(False)
+
+# %% wrong check_moved_reference: the old reference is no longer in the mode
+# eval() before the copy
+import copy
+
+def my_moved_reference(ref_model, policy, share):
+    moved = copy.deepcopy(ref_model.eval())
+    with torch.no_grad():
+        for old, new in zip(moved.parameters(), policy.parameters()):
+            old.lerp_(new, share)
+    return moved.requires_grad_(False)
+
+# %% wrong check_moved_reference: the old reference is frozen
+# frozen before the copy
+import copy
+
+def my_moved_reference(ref_model, policy, share):
+    ref_model.requires_grad_(False)
+    moved = copy.deepcopy(ref_model).eval()
+    with torch.no_grad():
+        for old, new in zip(moved.parameters(), policy.parameters()):
+            old.copy_((1 - share)*old + share*new)
+    return moved
+
+# %% wrong check_moved_reference: under `torch.no_grad()`
+import copy
+
+def my_moved_reference(ref_model, policy, share):
+    moved = copy.deepcopy(ref_model).eval()
+    for p, q in zip(moved.parameters(), policy.parameters()):
+        p.copy_((1 - share)*p + share*q)
+    return moved.requires_grad_(False)

@@ -224,7 +224,7 @@ def my_sentence_cut(ids, length, stops):
             return ids[:keep]
     return ids[:length]
 
-# %% wrong check_sentence_cut: kept whole
+# %% wrong check_sentence_cut: ids whole
 def my_sentence_cut(ids, length, stops):
     if len(ids) <= length:
         return ids
@@ -681,7 +681,7 @@ def my_in_validation(text):
     calls += 1
     return calls % 10 == 0
 
-# %% wrong check_in_validation: of any reviews about a tenth is to be
+# %% wrong check_in_validation: of the training reviews about a tenth is to be
 # two hexadecimal digits below 10, taken for 10 percent (4 percent)
 def my_in_validation(text):
     return int(shuffle_key(text)[-2:], 16) < 10
@@ -716,3 +716,47 @@ import zlib
 
 def my_in_validation(text):
     return zlib.crc32(shuffle_key(text).encode()) % 10 == 7
+
+# %% wrong check_in_validation: has 16 values
+# a remainder by 10 of one digit: 0 and a give 0
+def my_in_validation(text):
+    return int(shuffle_key(text)[-1], 16) % 10 == 0
+
+# %% wrong check_in_validation: training reviews, which
+# two values of the first digit
+def my_in_validation(text):
+    return shuffle_key(text)[0] in '01'
+
+# %% wrong check_in_validation: training reviews, which
+def my_in_validation(text):
+    return int(shuffle_key(text)[0], 16) % 10 == 0
+
+# %% wrong check_in_validation: leading digits
+# a threshold of 26 in 256
+def my_in_validation(text):
+    return shuffle_key(text) < '1a'
+
+# %% right check_in_validation
+# two leading digits, with a threshold that allows for the reviews held out
+def my_in_validation(text):
+    return int(shuffle_key(text)[:2], 16) < 20
+
+# %% wrong check_sentence_cut: you keep a text
+def my_sentence_cut(ids, length, stops):
+    if len(ids) <= length:
+        return ids
+    for i in reversed(range(length)):
+        if ids[i] in stops:
+            return ids[:i + 1]
+    return ids[:length]
+
+# %% wrong check_moved_padding: no longer integers
+# `torch.full` of a float
+def my_moved_padding(ids, mask, pad_id):
+    B, T = ids.shape
+    moved, new_mask = torch.full((B, T), float(pad_id)), torch.zeros(B, T)
+    for b in range(B):
+        n = int(mask[b].sum())
+        moved[b, T - n:] = ids[b, :n].float()
+        new_mask[b, T - n:] = 1
+    return moved, new_mask

@@ -1399,3 +1399,68 @@ def my_rankings_loss(scores, ranks, prompts):
         if b.any():
             losses.append(-F.logsigmoid((r[:, None] - r)[b].abs()).mean())
     return torch.stack(losses).mean()
+
+# %% wrong check_calibration_error: as in the lesson's picture
+# the lesson's way: both sides of each pair, groups of equal number
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    both_gaps = torch.cat([gap, -gap])
+    right = torch.cat([torch.ones(len(gap)), torch.zeros(len(gap))])
+    probability = torch.sigmoid(both_gaps)
+    total = 0.0
+    for group in probability.argsort().chunk(bins):
+        distance = (probability[group].mean() - right[group].mean()).abs()
+        total += len(group)*distance
+    return total/len(both_gaps)
+
+# %% wrong check_calibration_error: as in the lesson's picture
+# the same, and the mean over the groups
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    probability = torch.sigmoid(torch.cat([gap, -gap]))
+    right = torch.cat([torch.ones_like(gap), torch.zeros_like(gap)])
+    groups = probability.argsort().chunk(bins)
+    model_says = torch.stack([probability[group].mean() for group in groups])
+    shares = torch.stack([right[group].mean() for group in groups])
+    return (model_says - shares).abs().mean()
+
+# %% wrong check_calibration_error: hold equal numbers
+# each pair once, by confidence, in groups of equal number
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    confidence = torch.sigmoid(gap.abs())
+    right = 0.5 + 0.5*gap.sign()
+    total = 0.0
+    for group in confidence.argsort().chunk(bins):
+        total += len(group)*(confidence[group].mean() - right[group].mean()).abs()
+    return total/len(gap)
+
+# %% wrong check_calibration_error: hold equal numbers
+# the same with a sort of pairs, and `array_split`
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).numpy()
+    confidence = 1/(1 + np.exp(-np.abs(gap)))
+    right = (np.sign(gap) + 1)/2
+    order = np.argsort(confidence, kind='stable')
+    total = 0.0
+    for group in np.array_split(order, bins):
+        if len(group):
+            total += len(group)*abs(confidence[group].mean() - right[group].mean())
+    return total/len(gap)
+
+# %% right check_calibration_error
+# on an edge between two groups a pair goes into the lower one
+def my_calibration_error(chosen, rejected, bins):
+    gap = (chosen - rejected).double()
+    confidence = torch.sigmoid(gap.abs())
+    right = 0.5 + 0.5*gap.sign()
+    total = 0.0
+    for k in range(bins):
+        low, high = 0.5 + k/(2*bins), 0.5 + (k + 1)/(2*bins)
+        inside = (confidence > low) & (confidence <= high)
+        if k == 0:
+            inside |= confidence == 0.5
+        if inside.any():
+            distance = (confidence[inside].mean() - right[inside].mean()).abs()
+            total += inside.sum()*distance
+    return total/len(gap)

@@ -1045,3 +1045,57 @@ def my_accumulate(model, microbatches):
         mean = mean * keep + loss.item() * (1 - keep)
         seen += k
     return mean
+
+# %% wrong check_packed_row: the unused slots are missing
+# positions of the tokens alone
+def my_packed_row(lengths, width):
+    text_of = torch.full((width,), -1)
+    text_of[:sum(lengths)] = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    positions = torch.cat([torch.arange(n) for n in lengths])
+    return positions, (text_of[:, None] == text_of).tril()
+
+# %% wrong check_packed_row: position ids have the length
+# three numbers too many
+def my_packed_row(lengths, width):
+    text_of = torch.full((width,), -1)
+    text_of[:sum(lengths)] = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    positions = torch.cat([torch.arange(n) for n in lengths] + [torch.zeros(width)])
+    return positions[:width + 3].long(), (text_of[:, None] == text_of).tril()
+
+# %% wrong check_packed_row: rows, and there are
+# a mask with rows for the tokens alone
+def my_packed_row(lengths, width):
+    n = sum(lengths)
+    text_of = torch.full((width,), -1)
+    text_of[:n] = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    positions = torch.zeros(width, dtype=torch.long)
+    positions[:n] = torch.cat([torch.arange(n) for n in lengths])
+    return positions, (text_of[:, None] == text_of).tril()[:n]
+
+# %% right check_packed_row
+# a list of rows, each a tensor
+def my_packed_row(lengths, width):
+    positions, rows = [], []
+    for n in lengths:
+        start = len(positions)
+        for t in range(n):
+            row = torch.zeros(width)
+            row[start:start + t + 1] = 1
+            positions.append(torch.tensor(t))
+            rows.append(row)
+    while len(rows) < width:
+        positions.append(torch.tensor(0))
+        rows.append(torch.ones(width))
+    return positions, rows
+
+# %% right check_packed_row
+# integers, 0 and 1
+def my_packed_row(lengths, width):
+    positions = torch.zeros(width, dtype=torch.long)
+    may_look = torch.zeros(width, width, dtype=torch.long)
+    start = 0
+    for n in lengths:
+        positions[start:start + n] = torch.arange(n)
+        may_look[start:start + n, start:start + n] = torch.ones(n, n).tril()
+        start += n
+    return positions, may_look
