@@ -323,6 +323,7 @@ def test_what_each_process_does_for_itself_is_something_else(updates, case):
 
 # the command
 
+MANY = '20'  # updates: so many that a run is stopped before its end on a busy machine, too
 BRIEF = [*QUICK, '--save_every', '1', '--sft_sentences', '32', '--reward_pairs', '32']
 
 
@@ -371,7 +372,7 @@ def end_of(folder):
 def whole_run(small_files, tmp_path_factory):
     "A run of two processes, from beginning to end."
     folder = tmp_path_factory.mktemp('runs')/'whole'
-    result = end_well(start(*BRIEF, '--updates', '6', '--out', folder))
+    result = end_well(start(*BRIEF, '--updates', MANY, '--out', folder))
     assert f'the run is in {folder}' in result.stdout
     return folder
 
@@ -381,7 +382,7 @@ def test_a_run_of_two_leaves_what_every_run_leaves(whole_run):
     assert {'metrics.jsonl', 'report.html', 'model.safetensors', 'summary.json'} <= files
     assert not [name for name in files if name.startswith('failed')]
     rows = metrics(whole_run)
-    assert len(rows) == 6 and all(math.isfinite(row['kl']) for row in rows)
+    assert len(rows) == int(MANY) and all(math.isfinite(row['kl']) for row in rows)
     tensors, _ = read_checkpoint(whole_run/'checkpoint.safetensors')
     assert {'rng.cpu', 'rng.cpu.1'} <= tensors.keys()
     assert not tensors['rng.cpu'].equal(tensors['rng.cpu.1'])
@@ -390,13 +391,13 @@ def test_a_run_of_two_leaves_what_every_run_leaves(whole_run):
 def test_asked_to_stop_one_by_one_and_taken_up_by_two_a_run_ends_where_it_would_have(
         whole_run, tmp_path):
     folder = tmp_path/'stopped'
-    running = start(*BRIEF, '--updates', '6', '--out', folder)
+    running = start(*BRIEF, '--updates', MANY, '--out', folder)
     wait_for_updates(folder, 2, running)
     running[1].send_signal(signal.SIGTERM)  # of which the other one hears nothing
     results = ends(running)
     assert [result.returncode for result in results] == [143, 143]
     assert 'stopped by SIGTERM' in results[0].stdout
-    assert 2 <= len(metrics(folder)) < 6
+    assert 2 <= len(metrics(folder)) < int(MANY)
     end_well(start('--resume', folder))
     assert end_of(folder) == end_of(whole_run)
 
