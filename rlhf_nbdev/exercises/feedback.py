@@ -308,11 +308,6 @@ REDO_MISTAKES = {
         with_rules(undo=lambda standing, back: back.append(standing.pop())),
     'it ends in an IndexError: a redo may come when nothing was taken back':
         with_rules(redo=lambda standing, back: standing.append(back.pop())),
-    'an undo that finds no label empties what was taken back: it must leave that as it is':
-        with_rules(undo=lambda standing, back:
-                   back.append(standing.pop()) if standing else back.clear()),
-    'an undo that finds no label takes back None, and a redo then brings None':
-        with_rules(undo=lambda standing, back: back.append(standing.pop() if standing else None)),
     'an undo that finds no label is saved up and swallows the next one': undo_saved_up,
     'an undo takes back the first label that stands, and not the last':
         with_rules(undo=lambda standing, back: standing and back.append(standing.pop(0))),
@@ -336,6 +331,11 @@ REDO_MISTAKES = {
 
 # %% ../../nbs/exercises/feedback.ipynb #046567f0
 REDO_MISTAKES |= {
+    'an undo that finds no label empties what was taken back: it must leave that as it is':
+        with_rules(undo=lambda standing, back:
+                   back.append(standing.pop()) if standing else back.clear()),
+    'an undo that finds no label takes back None, and a redo then brings None':
+        with_rules(undo=lambda standing, back: back.append(standing.pop() if standing else None)),
     'a tie and a skip are left out, and they are labels like the others':
         lambda records: [label for label in plain_redo(records)
                          if label['choice'] in ('left', 'right')],
