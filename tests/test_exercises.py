@@ -4,6 +4,7 @@ A stub's cell is run with the notebook, so what it says stands in the stored out
 import importlib
 import json
 import re
+import warnings
 
 import pytest
 from lesson_cells import NOTEBOOKS
@@ -110,6 +111,27 @@ def test_a_check_prints_and_goes_on(capsys):
     assert capsys.readouterr().out.startswith('Not done yet: it ends in TypeError')
     check(lambda x: x + x)
     assert capsys.readouterr().out == 'Right: twice as much.\n'
+
+
+def test_after_an_error_the_case_is_named_and_no_result_called_wrong():
+    def without_shape(x):
+        return x.shape
+
+    check = Check(lambda x: 2*x, {'it is wrong where x is negative': (-3,)})
+    said = check.verdict(without_shape)
+    assert said.endswith('`return x.shape`. The case: where x is negative. With x = -3')
+    assert check.verdict(abs).startswith('it is wrong where x is negative. With x = -3')
+
+
+@pytest.mark.filterwarnings('error')
+def test_a_check_warns_of_the_answer_alone():
+    def warned(x):
+        warnings.warn('of the check')
+        return 3*x
+
+    check = Check(lambda x: warned(x) - x, {'it is not doubled': (3,)}, {'it is tripled': warned})
+    assert check.verdict(lambda x: 3*x) == 'it is tripled'
+    assert 'of the check' in check.verdict(warned)
 
 
 def test_an_interrupt_is_no_answer():

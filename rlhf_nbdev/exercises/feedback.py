@@ -56,7 +56,7 @@ def judge_empty_agreement(one, other):
         f'they agree on {n_agree} of ten pairs, and eight at least are asked for')
     assert kappa is not None, (
         'both always say the same, so that chance alone gives an agreement of 1, and kappa is '
-        '0/0: let each of them name the other side at least once')
+        '0/0: let at least one of them name the other side')
     assert n_agree < 10, 'they agree on all ten pairs, where kappa is 1: let them differ somewhere'
     assert kappa < 1e-9, (
         f'they agree on {n_agree} of ten, {by_chance:.2f} of all is expected by chance, and kappa '
@@ -271,6 +271,8 @@ REDO_CASES = {
     'the redo brings back the label that was taken back last': (as_records('abc--+'),),
     'two redos bring two labels back, in their old order': (as_records('abc--++'),),
     'an undo with nothing to take back does nothing': (as_records('-a'),),
+    'an undo with nothing to take back leaves what was taken back before it':
+        (as_records('a--+'),),
     'a redo with nothing to bring back does nothing': (as_records('a+b+'),),
     'each label comes back once': (as_records('ab-++'),),
     'a label that came back can be taken back again': (as_records('ab-+--+'),),
@@ -329,6 +331,11 @@ REDO_MISTAKES = {
 
 # %% ../../nbs/exercises/feedback.ipynb #046567f0
 REDO_MISTAKES |= {
+    'an undo that finds no label empties what was taken back: it must leave that as it is':
+        with_rules(undo=lambda standing, back:
+                   back.append(standing.pop()) if standing else back.clear()),
+    'an undo that finds no label takes back None, and a redo then brings None':
+        with_rules(undo=lambda standing, back: back.append(standing.pop() if standing else None)),
     'a tie and a skip are left out, and they are labels like the others':
         lambda records: [label for label in plain_redo(records)
                          if label['choice'] in ('left', 'right')],
@@ -392,7 +399,7 @@ def unread_clicks(seed):
 
 # %% ../../nbs/exercises/feedback.ipynb #20430314
 UNREAD_CASES = {
-    'even where a stands on the left as often as on the right it is wrong':
+    'it is wrong even where a stands on the left as often as on the right':
         counted(4, 1, 2, 3),
     'a stands on the left less often than on the right': counted(4, 1, 6, 14),
     'a stands on the left more often than on the right': counted(16, 4, 2, 3),

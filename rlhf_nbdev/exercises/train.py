@@ -9,32 +9,33 @@ __all__ = ['ask_no_drift', 'RIGHT', 'FACTS', 'PROMPTS', 'PROMPTS_AND_TEXT', 'WAR
            'ROLLOUT_MISTAKES', 'check_loop_rollout', 'SCORE_MISTAKES', 'check_loop_scores', 'SHAPING_MISTAKES',
            'check_loop_shaping', 'ADVANTAGE_MISTAKES', 'check_loop_advantages', 'MINIBATCH_MISTAKES',
            'check_loop_minibatches', 'UPDATE_MISTAKES', 'check_loop_update', 'COLLAPSE', 'ask_beta_zero', 'WRONG_KL',
-           'WRONG_GAIN', 'PRICE_MISTAKES', 'check_break_even', 'constant_advantages', 'assert_at_rest',
+           'WRONG_GAIN', 'PRICE_MISTAKES', 'check_break_even', 'constant_advantages', 'assert_at_rest', 'one_number',
            'judge_no_drift', 'TinyAgent', 'tiny_agent', 'TinyConfig', 'TinyBatch', 'TinyRollout', 'LookedAt',
            'tiny_batch', 'tiny_rollout', 'plain_rollout', 'first_that_fits', 'rollout_shapes', 'prompt_kept',
-           'response_width', 'described_mask', 'described_logprobs', 'described_values', 'sampling_temperature',
-           'two_alike', 'first_fault', 'look_at_rollout', 'one_prompt', 'rolled_out', 'scored_with_gradient',
-           'with_fixed_seed', 'changed_rollout', 'without_end', 'scored_at_one', 'WeightedSum', 'plain_scores',
-           'scores_and_ref_logprobs', 'TinyReference', 'scoring_case', 'all_end', 'changed_scores', 'ref_at',
-           'ref_without_positions', 'ref_one_off', 'of_response_alone', 'of_padding_too', 'by_last_column',
+           'response_width', 'described_mask', 'described_logprobs', 'described_values', 'first_logits',
+           'sampling_temperature', 'two_alike', 'first_fault', 'look_at_rollout', 'one_prompt', 'rolled_out',
+           'scored_with_gradient', 'with_fixed_seed', 'changed_rollout', 'without_end', 'scored_at_one', 'WeightedSum',
+           'plain_scores', 'scores_and_ref_logprobs', 'TinyReference', 'scoring_case', 'all_end', 'changed_scores',
+           'ref_at', 'ref_without_positions', 'ref_one_off', 'of_response_alone', 'of_padding_too', 'by_last_column',
            'by_whole_row', 'by_padding', 'normalised', 'summed_logprobs', 'swapped_scores', 'plain_shaping',
            'plain_tensors_rollout', 'shaping_case', 'shaped', 'on_last_column', 'one_column_early', 'one_column_late',
            'on_first_token', 'all_at_the_end', 'charged_for_the_mean', 'gae_of_row', 'plain_advantages',
            'without_padding', 'advantage_case', 'equal_case', 'one_off_gae', 'forward_gae', 'gae_without_gamma',
-           'with_gae', 'with_whitening', 'shifted', 'scaled_by_n_less_1', 'row_by_row', 'without_a_floor',
-           'whitened_returns', 'both_whitened', 'advantages_for_returns', 'values_taken_off', 'sums_for_returns',
-           'one_step_targets', 'reads_padding', 'one_for_the_response', 'swapped_advantages', 'at_settings',
-           'plain_minibatches', 'as_rows', 'sizes', 'epochs_of', 'rows_of_epochs', 'are_sorted', 'repeated_orders',
-           'repeated_sets', 'kinds_of_order', 'look_at_minibatches', 'in_order', 'same_order_again', 'with_replacement',
-           'drawn_afresh', 'chunks_in_random_order', 'shuffled_inside', 'epochs_mixed', 'turned', 'seeded',
-           'without_ragged', 'without_ragged_but_one', 'filled_up', 'even_parts', 'size_for_number', 'chunks_of_number',
-           'rest_in_the_last', 'overlapping', 'one_too_few', 'from_one', 'whole_epochs', 'plain_update', 'loss_of',
-           'UpdateConfig', 'update_case', 'look_at_update', 'flat_weights', 'returned_loss', 'step_made', 'rates_left',
-           'set_rate', 'with_loss', 'with_rate', 'clipped_one_by_one', 'shrinking_rate', 'with_steps', 'rate_set_last',
-           'rate_of_first_group', 'of_new_advantages', 'of_old_values', 'changed_loss', 'two_whitenings',
-           'returns_for_advantages', 'with_padding', 'judge_beta_zero', 'plain_break_even', 'price_case', 'no_gain',
-           'not_away', 'neither', 'negative_kl', 'price', 'turned_over', 'turned_over_without_edges', 'negative_price',
-           'kl_asked_first', 'only_zero_kl_caught', 'price_of_each', 'error_at_no_kl']
+           'with_gae', 'with_whitening', 'shifted', 'scaled_by_n_less_1', 'scaled_without_a_floor', 'row_by_row',
+           'without_a_floor', 'whitened_returns', 'both_whitened', 'advantages_for_returns', 'values_taken_off',
+           'sums_for_returns', 'one_step_targets', 'reads_padding', 'one_for_the_response', 'swapped_advantages',
+           'at_settings', 'plain_minibatches', 'as_rows', 'sizes', 'epochs_of', 'rows_of_epochs', 'are_sorted',
+           'repeated_orders', 'repeated_sets', 'kinds_of_order', 'look_at_minibatches', 'in_order', 'same_order_again',
+           'with_replacement', 'drawn_afresh', 'chunks_in_random_order', 'shuffled_inside', 'epochs_mixed', 'turned',
+           'seeded', 'without_ragged', 'without_ragged_but_one', 'filled_up', 'even_parts', 'size_for_number',
+           'chunks_of_number', 'rest_in_the_last', 'overlapping', 'one_too_few', 'from_one', 'whole_epochs',
+           'plain_update', 'loss_of', 'UpdateConfig', 'update_case', 'look_at_update', 'flat_weights', 'returned_loss',
+           'step_made', 'rates_left', 'set_rate', 'with_loss', 'with_rate', 'clipped_one_by_one', 'shrinking_rate',
+           'with_steps', 'rate_set_last', 'rate_of_first_group', 'of_new_advantages', 'with_values', 'changed_loss',
+           'two_whitenings', 'returns_for_advantages', 'with_padding', 'judge_beta_zero', 'plain_break_even',
+           'price_case', 'no_gain', 'not_away', 'neither', 'negative_kl', 'price', 'turned_over',
+           'turned_over_without_edges', 'negative_price', 'kl_asked_first', 'only_zero_kl_caught', 'price_of_each',
+           'error_at_no_kl']
 
 # %% ../../nbs/exercises/train.ipynb #c2ff9ac0
 import copy
@@ -49,7 +50,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from ..advantage import compute_advantage_and_return, masked_mean, shape_rewards, whiten
 from ..agent import Agent, Rollout, reward_scores, token_logprobs
 from ..ppo import RLHFConfig, compute_loss
-from ..tools.exercises import Check, Question
+from ..tools.exercises import Check, Question, as_plain, as_tensor
 
 # %% ../../nbs/exercises/train.ipynb #98048679
 def constant_advantages(lam=0.95, score=1.0, value=0.0):
@@ -68,7 +69,16 @@ def assert_at_rest(what, **changed):
     assert left < 1e-3, f'{what}, whitened advantages of up to {left:.2f} are left'
 
 
+def one_number(name, given):
+    number = as_tensor(as_plain(given))
+    is_one = number is not None and number.numel() == 1
+    assert is_one, f'`{name}` must be one number, the same for every token'
+    return number.item()
+
+
 def judge_no_drift(lam, score, value):
+    lam, score = one_number('lam', lam), one_number('score', score)
+    value = one_number('value', value)
     assert 0 <= lam <= 1, 'λ lies between 0 and 1'
     same_as_before = [name for name, given, before in
                       (('lam', lam, 0.95), ('score', score, 1), ('value', value, 0))
@@ -259,22 +269,38 @@ def described_values(rollout, agent, batch, config):
     return found if found != 'something else' else first_that_fits(
         rollout.values, candidates, inside)
 
+# %% ../../nbs/exercises/train.ipynb #3fd14c0e
+@torch.no_grad()
+def first_logits(agent, batch):
+    "Logits of the first token of one prompt: as they should be, and where padding is misread."
+    ids, mask = batch['input_ids'][:1], batch['attention_mask'][:1]
+    every, places = torch.ones_like(mask), (mask.cumsum(1) - 1).clamp(min=0)
+    readings = {
+        RIGHT: (mask, places),
+        'the attention mask of the prompts is not handed on, so padding is read': (every, places),
+        'padding on the left is counted as positions: hand `agent.model` position_ids':
+            (mask, every.cumsum(1) - 1),
+        'padding is read, and counted as positions: hand `agent.model` a mask and position_ids':
+            (every, every.cumsum(1) - 1),
+    }
+    return {name: agent.model(ids, attention_mask=read, position_ids=positions).logits[0, -1]
+            for name, (read, positions) in readings.items()}
+
 # %% ../../nbs/exercises/train.ipynb #d822ca80
 def sampling_temperature(rollout, agent, batch, config):
-    "The temperature that explains the shares of the first tokens, of many rows of one prompt."
-    P = batch['input_ids'].shape[1]
-    ids, mask = batch['input_ids'][:1], batch['attention_mask'][:1]
-    places = (mask.cumsum(1) - 1).clamp(min=0)
-    with torch.no_grad():
-        logits = agent.model(ids, attention_mask=mask, position_ids=places).logits[0, -1]
-    shares = rollout.tokens[:, P].bincount(minlength=len(logits))/len(rollout.tokens)
-    gaps = {}
+    "What explains the shares of the first tokens, of many rows of one prompt: a temperature."
+    P, readings = batch['input_ids'].shape[1], first_logits(agent, batch)
+    shares = rollout.tokens[:, P].bincount(minlength=len(readings[RIGHT]))/len(rollout.tokens)
+    logits = {name: x/config.temperature for name, x in readings.items() if name != RIGHT}
     for temperature in (1e-4, 0.35, 0.5, 0.7, 1.0, 1.5, 3.0):
-        gaps[temperature] = (shares - (logits/temperature).softmax(-1)).abs().sum().item()/2
+        logits[temperature] = readings[RIGHT]/temperature
+    gaps = {}
+    for name, x in logits.items():
+        gaps[name] = (shares - x.softmax(-1)).abs().sum().item()/2
     best = min(gaps, key=gaps.get)
     if gaps[best] > 0.1:
         return 'no temperature at all'
-    return best if best > 1e-4 else 'the likeliest token each time'
+    return best if best != 1e-4 else 'the likeliest token each time'
 
 # %% ../../nbs/exercises/train.ipynb #b28ec2c5
 def two_alike(first, second):
@@ -371,13 +397,13 @@ def scored_at_one(rollout, agent):
 
 # %% ../../nbs/exercises/train.ipynb #2919e97f
 ROLLOUT_MISTAKES = {
-    "the temperature is generate's own 0.7, and not config.temperature":
+    "the temperature is the default, 0.7, and not config.temperature":
         lambda agent, batch, config: rolled_out(agent, batch, config, temperature=0.7),
     'the temperature is 1, and not config.temperature':
         lambda agent, batch, config: rolled_out(agent, batch, config, temperature=1.0),
-    "the length is generate's own 32, and not config.response_length":
+    "the length is the default, 32, and not config.response_length":
         lambda agent, batch, config: rolled_out(agent, batch, config, response_length=32),
-    "length and temperature are generate's own, and not those of config":
+    "length and temperature are the defaults, and not those of config":
         lambda agent, batch, config: agent.generate(batch['input_ids'], batch['attention_mask']),
     'the likeliest token is taken each time: nothing is sampled':
         lambda agent, batch, config: rolled_out(agent, batch, config, do_sample=False),
@@ -399,15 +425,15 @@ check_loop_rollout = Check(
     plain_rollout,
     use=look_at_rollout,
     cases={
-        'what the loss will read is not all there, or not right':
+        'it is wrong in what the loss will read':
             (tiny_agent(0), PROMPTS_AND_TEXT, WARM, LookedAt('all of it', first_fault)),
         'it is wrong where EOS and padding are the same token':
             (tiny_agent(5, pad=0), PROMPTS, LONG, LookedAt('all of it', first_fault)),
         'tokens are not drawn from the softmax of logits / temperature': (
-            tiny_agent(0), one_prompt(800), ONE_TOKEN,
+            tiny_agent(12), one_prompt(800), ONE_TOKEN,
             LookedAt('temperature that explains the tokens', sampling_temperature)),
         'tokens are not drawn from the softmax of logits / temperature, if it is low': (
-            tiny_agent(0), one_prompt(800), COOL,
+            tiny_agent(12), one_prompt(800), COOL,
             LookedAt('temperature that explains the tokens', sampling_temperature)),
         'two rollouts of the same prompts are the same: is a seed set inside?':
             (tiny_agent(0), PROMPTS, WARM, LookedAt('are they the same?', two_alike)),
@@ -448,7 +474,7 @@ def scores_and_ref_logprobs(answer, agent, rollout, reward_model, ref_model, con
     if result is None:
         return None
     if hasattr(result, 'ref_logprobs'):
-        result = result.scores, result.ref_logprobs
+        return 'a Rewards is returned, and a pair is asked for: its scores and its ref_logprobs'
     if any(getattr(x, 'requires_grad', False) for x in result):
         return 'with a gradient'
     scores, ref_logprobs = map(torch.as_tensor, result)
@@ -563,7 +589,7 @@ def swapped_scores(*arguments):
 SCORE_MISTAKES = {
     'a response that does not end keeps its score: missing_eos_penalty is forgotten':
         changed_scores(lambda raw, penalty, agent, rollout: raw),
-    "the penalty is compute_rewards' own 1, and not config.missing_eos_penalty":
+    "the penalty is the default, 1, and not config.missing_eos_penalty":
         changed_scores(lambda raw, penalty, agent, rollout: raw - 1.0*~agent.ended(rollout)),
     'the penalty is taken from the responses that do end':
         changed_scores(lambda raw, penalty, agent, rollout: raw - penalty*agent.ended(rollout)),
@@ -583,7 +609,7 @@ SCORE_MISTAKES = {
         changed_scores(ref=ref_at(policy=True)),
     'the reference is asked at temperature 1, and the tokens were sampled at another':
         changed_scores(ref=ref_at(1.0)),
-    "the reference is asked at token_logprobs' own 0.7, and the tokens were sampled at another":
+    "the reference is asked at the default, 0.7: hand it rollout.temperature":
         changed_scores(ref=ref_at(0.7)),
     'the reference reads padding: hand it the mask': changed_scores(ref=ref_at(padding=True)),
     'the reference counts padding as positions: hand it position_ids':
@@ -845,6 +871,11 @@ def scaled_by_n_less_1(x, mask):
     return (x - real.mean())/(real.std() + 1e-8)
 
 
+def scaled_without_a_floor(x, mask):
+    real = x[mask.bool()]
+    return (x - real.mean())/real.std()
+
+
 def row_by_row(x, mask):
     return torch.cat([whiten(x[b:b + 1], mask[b:b + 1]) for b in range(len(x))])
 
@@ -937,6 +968,8 @@ ADVANTAGE_MISTAKES = {
     'each response is whitened alone, and no response is better than another then':
         with_whitening(row_by_row),
     'the variance divides by N − 1, and by N was asked for': with_whitening(scaled_by_n_less_1),
+    'the variance divides by N − 1, and by N was asked for. And where it is 0, 0/0 is nan':
+        with_whitening(scaled_without_a_floor),
     'the deviation may be 0, and 0/0 is nan: add a small number, or look first':
         with_whitening(without_a_floor),
     'the mean is added back after whitening':
@@ -1281,7 +1314,8 @@ def flat_weights(agent):
 
 # %% ../../nbs/exercises/train.ipynb #feb61c63
 def returned_loss(loss, moved, optimizer):
-    return loss[0] if isinstance(loss, tuple) else loss
+    is_pair = isinstance(loss, (tuple, list))
+    return 'a pair is returned, and the loss alone is asked for' if is_pair else loss
 
 
 def step_made(loss, moved, optimizer):
@@ -1393,13 +1427,16 @@ def of_new_advantages(agent, minibatch, advantages, returns, config):
     return loss_of(agent, minibatch, returns - values, returns, config)
 
 
-def of_old_values(agent, minibatch, advantages, returns, config):
-    "The values are those of the rollout, and the value head learns nothing."
-    R = minibatch.response_mask.shape[1]
-    logprobs, _, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
-    return compute_loss(
-        logprobs, minibatch.values, minibatch.logprobs, minibatch.values, advantages, returns,
-        minibatch.response_mask, config.clip_ratio, config.clip_value, config.value_coef)[0]
+def with_values(choose):
+    "An update in which other values are the new ones, or the old ones."
+    def loss_with_values(agent, minibatch, advantages, returns, config):
+        R = minibatch.response_mask.shape[1]
+        logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+        new, old = choose(values, minibatch.values)
+        return compute_loss(
+            logprobs, new, minibatch.logprobs, old, advantages, returns,
+            minibatch.response_mask, config.clip_ratio, config.clip_value, config.value_coef)[0]
+    return with_loss(loss_with_values)
 
 # %% ../../nbs/exercises/train.ipynb #3e5a0160
 def changed_loss(**changes):
@@ -1471,7 +1508,9 @@ UPDATE_MISTAKES |= {
     'the advantages are computed anew, and a gradient flows through them':
         with_loss(of_new_advantages),
     "the values are the rollout's own, so that the value head learns nothing":
-        with_loss(of_old_values),
+        with_values(lambda new, old: (old, old)),
+    'the values of now are handed over as the old ones: old_values are minibatch.values':
+        with_values(lambda new, old: (new, new)),
     'advantages and returns are swapped': with_loss(returns_for_advantages),
     'the advantages are whitened once more': with_loss(two_whitenings),
     'padding is in the loss: the mask is response_mask': with_loss(with_padding),
@@ -1482,9 +1521,9 @@ check_loop_update = Check(
     plain_update,
     use=look_at_update,
     cases={
-        'the loss that comes back is wrong':
+        'the returned loss comes out wrong':
             update_case(0, 0.0, LookedAt('loss', returned_loss)),
-        'the rates that the optimizer is left with are wrong':
+        'the rates of the optimizer come out wrong':
             update_case(1, 0.25, LookedAt('rates of the groups', rates_left)),
         'the weights move otherwise, even where the gradient is shorter than max_grad_norm':
             update_case(2, 0.0, LookedAt('length and direction of the step', step_made),

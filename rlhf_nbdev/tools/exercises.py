@@ -6,13 +6,16 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/exercises.html.md"""
 
 # %% auto #0
 __all__ = ['as_plain', 'as_tensor', 'agree', 'own_luck', 'Outcome', 'gradients_of', 'outcome_of', 'in_words', 'two_results',
-           'error_in_words', 'full_stop', 'common_difference', 'Check', 'gradient_in_words', 'Question']
+           'error_in_words', 'full_stop', 'common_difference', 'Check', 'no_warnings', 'case_alone',
+           'gradient_in_words', 'Question']
 
 # %% ../../nbs/tools/exercises.ipynb #e9a0b960
 import copy
 import inspect
+import re
 import textwrap
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
@@ -266,6 +269,14 @@ def named_mistake(self: Check, got, wrong):
             closest, most = meaning, sum(same)
     return closest
 
+# %% ../../nbs/tools/exercises.ipynb #5d0b7a3e
+@contextmanager
+def no_warnings():
+    "None here of what a check works out by itself; those of the answer are shown."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
+
 # %% ../../nbs/tools/exercises.ipynb #1be506fb
 @patch
 def verdict(self: Check, answer):
@@ -282,11 +293,19 @@ def verdict(self: Check, answer):
     if returned and all(value is None or value is ... for value in returned):
         return 'nothing is returned yet'
     if self.expected is None:
-        self.expected = self.outcomes(self.right)
+        with no_warnings():
+            self.expected = self.outcomes(self.right)
     wrong = [i for i in range(len(got)) if not got[i].same_as(self.expected[i])]
     if not wrong:
         return None
-    return self.named_mistake(got, wrong) or self.first_difference(got, self.expected, wrong)
+    with no_warnings():
+        named = self.named_mistake(got, wrong)
+    return named or self.first_difference(got, self.expected, wrong)
+
+# %% ../../nbs/tools/exercises.ipynb #c81e94f2
+def case_alone(meaning):
+    "A case without the words that something came out wrong in it."
+    return re.sub(r'^(it|the \w+) (is|are|goes) wrong | comes? out wrong$', '', meaning)
 
 # %% ../../nbs/tools/exercises.ipynb #d4dbc266
 @patch
@@ -294,19 +313,20 @@ def first_difference(self: Check, got, expected, wrong):
     "What is wrong in the first of the wrong cases."
     i = wrong[0]
     meaning, arguments = self.cases[i]
+    case = case_alone(meaning)
     example = ', '.join(f'{name} = {in_words(value)}' for name, value in arguments.items())
     if got[i].error:
-        return f'{error_in_words(got[i].error)}. The case: {meaning}. With {example}'
+        return f'{error_in_words(got[i].error)}. The case: {case}. With {example}'
     if got[i].changed:
         return f'`{got[i].changed[0]}` is changed in place, and whoever called still needs it'
     if isinstance(got[i].result, str) and not isinstance(expected[i].result, str):
-        return f'{got[i].result}. The case: {meaning}'
+        return f'{got[i].result}. The case: {case}'
     if agree(got[i].result, expected[i].result):
         return gradient_in_words(got[i].gradients, expected[i].gradients)
     ran = [j for j in wrong if not got[j].error]
     everywhere = common_difference([(got[j].result, expected[j].result) for j in ran])
     figures = two_results(got[i].result, expected[i].result)
-    said = f'{everywhere}. The case: {meaning}' if everywhere else meaning
+    said = f'{everywhere}. The case: {case}' if everywhere else meaning
     return f'{said}. With {example}: {figures}'
 
 # %% ../../nbs/tools/exercises.ipynb #f0d248cd

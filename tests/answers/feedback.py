@@ -720,7 +720,7 @@ def my_redo(records):
             gone = []
     return stands
 
-# %% wrong check_redo: it is wrong for some
+# %% wrong check_redo: an undo that finds no label takes back None
 # an undo of nothing puts None on the heap, the redo brings it back
 def my_redo(records):
     stands, gone = [], []
@@ -1071,3 +1071,25 @@ def my_disagreement(gaps):
     with np.errstate(all='ignore'):
         together = -(np.where(pm > 0, pm*np.log(pm), 0) + np.where(pm < 1, (1 - pm)*np.log1p(-pm), 0))
     return torch.from_numpy(together) - own
+
+# %% wrong check_redo: an undo that finds no label empties what was taken back
+def my_redo(records):
+    standing, back = [], []
+    for record in records:
+        if 'undo' in record:
+            back = back + [standing.pop()] if standing else []
+        elif 'redo' in record:
+            if back:
+                standing.append(back.pop())
+        else:
+            standing.append(record)
+            back = []
+    return standing
+
+# %% wrong ask_empty_agreement: let at least one of them name the other side
+answer = (['left']*10, ['left']*10)
+
+# %% wrong check_unread_share: where a stands on the left as often as on the right. With
+def my_unread_share(a_left, a_won):
+    on_left, on_right = a_won[a_left == 1].mean(), a_won[a_left == 0].mean()  # of integers
+    return on_left - on_right, on_right/(1 - on_left + on_right)

@@ -146,7 +146,7 @@ def my_rollout(agent, batch, config):
     rollout.response_mask = rollout.response_mask.bool()
     return rollout
 
-# %% wrong check_loop_scores: penalty is compute_rewards' own 1
+# %% wrong check_loop_scores: the penalty is the default, 1
 def my_scores(agent, rollout, reward_model, ref_model, config):
     scored = agent.compute_rewards(rollout, reward_model, ref_model)
     return scored.scores, scored.ref_logprobs
@@ -223,7 +223,8 @@ def my_scores(agent, rollout, reward_model, ref_model, config):
 
 # %% right check_loop_scores
 def my_scores(agent, rollout, reward_model, ref_model, config):
-    return agent.compute_rewards(rollout, reward_model, ref_model, config.missing_eos_penalty)
+    scored = agent.compute_rewards(rollout, reward_model, ref_model, config.missing_eos_penalty)
+    return [scored.scores, scored.ref_logprobs]
 
 # %% right check_loop_scores
 @torch.no_grad()
@@ -952,7 +953,7 @@ def my_rollout(agent, batch, config):
     return agent.generate(**batch, response_length=config.response_length,
                           temperature=config.temperature)
 
-# %% wrong check_loop_rollout: the temperature is generate's own 0.7, and not
+# %% wrong check_loop_rollout: the temperature is the default, 0.7, and not
 # forgets the temperature
 def my_rollout(agent, batch, config):
     return agent.generate(batch['input_ids'], batch['attention_mask'], config.response_length)
@@ -1040,7 +1041,7 @@ def my_rollout(agent, batch, config):
     return Rollout(**{name: torch.cat(xs) for name, xs in parts.items()},
                    temperature=config.temperature)
 
-# %% wrong check_loop_scores: the penalty is compute_rewards' own 1, and not
+# %% wrong check_loop_scores: the penalty is the default, 1, and not
 # the penalty of the settings is not handed on, the default stands
 def my_scores(agent, rollout, reward_model, ref_model, config):
     rewards = agent.compute_rewards(rollout, reward_model, ref_model)
@@ -1674,3 +1675,100 @@ def my_break_even(scores, logprobs, ref_logprobs, mask, ref_scores):
     if gain.item() <= 0:
         return 0.0
     return float(gain/torch.einsum('br->', k1).div(len(k1)).clamp(min=0.0))
+
+# %% wrong check_loop_rollout: padding on the left is counted as positions
+# the mask is handed on, and no positions with it
+@torch.no_grad()
+def my_rollout(agent, batch, config):
+    tokens, mask = batch['input_ids'], batch['attention_mask']
+    P, alive = tokens.shape[1], torch.ones(len(tokens), dtype=torch.long)
+    for _ in range(config.response_length):
+        logits = agent.model(input_ids=tokens, attention_mask=mask).logits[:, -1]
+        drawn = torch.multinomial((logits/config.temperature).softmax(-1), 1)[:, 0]
+        drawn = torch.where(alive == 1, drawn, agent.pad_token_id)
+        tokens, mask = torch.cat([tokens, drawn[:, None]], 1), torch.cat([mask, alive[:, None]], 1)
+        alive = alive*(~agent.is_eos(drawn)).long()
+    logprobs, values, _ = agent(tokens, mask, config.response_length, config.temperature)
+    return Rollout(tokens, mask, mask[:, P:], logprobs, values, config.temperature)
+
+# %% wrong check_loop_rollout: the attention mask of the prompts is not handed on
+# positions are handed on, and no mask with them
+@torch.no_grad()
+def my_rollout(agent, batch, config):
+    tokens, mask = batch['input_ids'], batch['attention_mask']
+    P, alive = tokens.shape[1], torch.ones(len(tokens), dtype=torch.long)
+    for _ in range(config.response_length):
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        logits = agent.model(input_ids=tokens, position_ids=positions).logits[:, -1]
+        drawn = torch.multinomial((logits/config.temperature).softmax(-1), 1)[:, 0]
+        drawn = torch.where(alive == 1, drawn, agent.pad_token_id)
+        tokens, mask = torch.cat([tokens, drawn[:, None]], 1), torch.cat([mask, alive[:, None]], 1)
+        alive = alive*(~agent.is_eos(drawn)).long()
+    logprobs, values, _ = agent(tokens, mask, config.response_length, config.temperature)
+    return Rollout(tokens, mask, mask[:, P:], logprobs, values, config.temperature)
+
+# %% wrong check_loop_rollout: the temperature is the default, 0.7
+# written out; the scores are asked for without a temperature
+@torch.no_grad()
+def my_rollout(agent, batch, config):
+    rollout = agent.generate(batch['input_ids'], batch['attention_mask'], config.response_length)
+    R = rollout.response_mask.shape[1]
+    logprobs, values, _ = agent(rollout.tokens, rollout.mask, R)
+    return Rollout(rollout.tokens, rollout.mask, rollout.response_mask, logprobs, values, 0.7)
+
+# %% wrong check_loop_scores: a Rewards is returned, and a pair is asked for
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    return agent.compute_rewards(rollout, reward_model, ref_model, config.missing_eos_penalty)
+
+# %% wrong check_loop_scores: the reference is asked at the default, 0.7: hand it
+@torch.no_grad()
+def my_scores(agent, rollout, reward_model, ref_model, config):
+    scores = reward_model(rollout.tokens, rollout.mask)
+    scores = scores - config.missing_eos_penalty*(~agent.ended(rollout)).float()
+    R = rollout.response_mask.shape[1]
+    logprobs, _, _ = Agent(ref_model)(rollout.tokens, rollout.mask, R)
+    return scores, logprobs
+
+# %% wrong check_loop_advantages: the variance divides by N − 1, and by N was asked for
+def my_advantages(rewards, rollout, config):
+    mask = rollout.response_mask
+    advantages, returns = compute_advantage_and_return(
+        rewards, rollout.values, mask, config.gamma, config.lam)
+    real = advantages[mask.bool()]
+    return (advantages - real.mean())/real.std()*mask, returns
+
+# %% wrong check_loop_update: the values of now are handed over as the old ones
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, _ = compute_loss(
+        logprobs, values, minibatch.logprobs, values, advantages, returns,
+        minibatch.response_mask, config.clip_ratio, config.clip_value, config.value_coef)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss
+
+# %% wrong check_loop_update: a pair is returned, and the loss alone is asked for
+def my_update(agent, optimizer, minibatch, advantages, returns, config, progress):
+    for group in optimizer.param_groups:
+        group['lr'] = config.learning_rate*(1 - progress)
+    R = minibatch.response_mask.shape[1]
+    logprobs, values, _ = agent(minibatch.tokens, minibatch.mask, R, minibatch.temperature)
+    loss, stats = compute_loss(
+        logprobs, values, minibatch.logprobs, minibatch.values, advantages, returns,
+        minibatch.response_mask, config.clip_ratio, config.clip_value, config.value_coef)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.parameters(), config.max_grad_norm)
+    optimizer.step()
+    return loss, stats
+
+# %% wrong ask_no_drift: `value` must be one number
+answer = (1, 0, [1, 1, 1])
+
+# %% right ask_no_drift
+answer = (torch.tensor(1.0), np.float32(0), torch.tensor([1]))
