@@ -134,10 +134,10 @@ def test_the_random_numbers_of_an_apple_gpu_are_kept_and_put_back(monkeypatch):
 def test_bfloat16_is_found_in_a_pytorch_without_capabilities(answer, monkeypatch):
     "None: nor can it say otherwise."
     monkeypatch.delattr(torch.cpu, 'get_capabilities', raising=False)
-    monkeypatch.delattr(torch._C._cpu, '_is_avx512_bf16_supported', raising=False)
+    monkeypatch.delattr(torch._C._cpu, '_is_amx_tile_supported', raising=False)
     if answer is not None:
         monkeypatch.setattr(
-            torch._C._cpu, '_is_avx512_bf16_supported', lambda: answer, raising=False)
+            torch._C._cpu, '_is_amx_tile_supported', lambda: answer, raising=False)
     assert models.has_fast_bfloat16('cpu') == bool(answer)
     with models.autocast('cpu'):
         assert torch.is_autocast_enabled('cpu') == bool(answer)

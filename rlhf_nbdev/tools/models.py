@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .chat_model import chat_model_path
 from .files import printable
-from .machine import cpu_has_bfloat16
+from .machine import cpu_has_amx
 
 # %% ../../nbs/tools/models.ipynb #bdaced4b
 def knock_at_hub(
@@ -408,10 +408,10 @@ def output_logits(
 def has_fast_bfloat16(
     device,  # a device of torch, or its name
 ) -> bool:
-    "Whether the hardware multiplies matrices in bfloat16."
+    "Whether the hardware multiplies matrices faster in bfloat16 than in float32."
     device = torch.device(device)
     if device.type == 'cpu':
-        return cpu_has_bfloat16()
+        return cpu_has_amx()
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return False
@@ -420,7 +420,7 @@ def has_fast_bfloat16(
 def autocast(
     device,  # a device of torch, or its name
 ):  # a context manager
-    "bfloat16 for matrix products where the hardware has it, float32 elsewhere."
+    "bfloat16 for matrix products where it is faster than float32."
     device = torch.device(device)
     if device.type == 'cuda':
         torch.backends.cuda.enable_cudnn_sdp(False)  # its gradients of padded rows are not finite
