@@ -220,8 +220,8 @@ class RLHFConfig(LearningSettings):
         0.0, 'Stop after an update whose batch was further than this many nats per response '
         'from the reference; 0: never (this course).')
     bf16: bool = option(
-        False, 'Matrix products of step three in bfloat16 where the hardware has it, as steps one '
-        'and two do: faster, log-probabilities rounded '
+        False, 'Matrix products of step three in bfloat16 where that is faster, as steps one '
+        'and two do: log-probabilities are rounded '
         '(this course; tools/speed measures both).')
     compile: bool = option(
         False, 'Compile the forward pass that samples a token: slow at first, for long runs. A '
