@@ -39,7 +39,7 @@ def test_a_stopwatch_gives_the_fastest():
 @pytest.mark.parametrize('asked, hardware', [(False, True), (True, True), (True, False)])
 def test_bfloat16_touches_forward_passes_only(asked, hardware, monkeypatch):
     assert not RLHFConfig().bf16, 'off unless asked for'
-    capabilities = {'avx512_bf16': True, 'amx_bf16': hardware}
+    capabilities = {'cpu_name': 'Intel Xeon', 'avx512_bf16': True, 'amx_bf16': hardware}
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: capabilities, raising=False)
     config = RLHFConfig(batch_size=6, response_length=5, bf16=asked, epochs=1, minibatches=1)
     trainer = RLHFTrainer(Agent(decided_gpt2(eos=2)), decided_gpt2(eos=2), config)
@@ -69,7 +69,7 @@ def test_bfloat16_touches_forward_passes_only(asked, hardware, monkeypatch):
 @pytest.mark.parametrize('device', ['cpu', torch.device('cuda', 0), 'mps'])
 def test_bfloat16_is_asked_for_where_the_hardware_has_it(has, device, monkeypatch):
     asked = []
-    capabilities = {} if has is None else {'avx512_bf16': True, 'amx_bf16': has}
+    capabilities = {} if has is None else {'cpu_name': 'AMD EPYC', 'avx512_bf16': has}
     monkeypatch.setattr(torch, 'autocast', lambda kind, dtype, enabled: asked.append(
         (kind, dtype, bool(enabled))))
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: capabilities, raising=False)

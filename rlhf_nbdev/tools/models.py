@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .chat_model import chat_model_path
 from .files import printable
-from .machine import cpu_has_amx
+from .machine import cpu_has_fast_bfloat16
 
 # %% ../../nbs/tools/models.ipynb #bdaced4b
 def knock_at_hub(
@@ -411,7 +411,7 @@ def has_fast_bfloat16(
     "Whether the hardware multiplies matrices faster in bfloat16 than in float32."
     device = torch.device(device)
     if device.type == 'cpu':
-        return cpu_has_amx()
+        return cpu_has_fast_bfloat16()
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return False
