@@ -1,4 +1,4 @@
-"""Sixty clicks, a reward model that learns from 35 of them, and PPO: how near to the taste?
+"""Sixty clicks, a reward model that learns from 34 of them, and PPO: how near to the taste?
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/your_feedback.html.md"""
 
