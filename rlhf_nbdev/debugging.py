@@ -7,10 +7,10 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/debugging.html.md"""
 # %% auto #0
 __all__ = ['SYMPTOMS', 'OF_PPO', 'OF_ANY_METHOD', 'AT_THE_END', 'NOT_AT_FIRST', 'BY_THE_LIMIT', 'READS', 'CURVES_OF_A_TRACE',
            'read_patients', 'Run', 'Finding', 'run_of', 'draw_on_band', 'draw_range', 'ratio_is_off', 'guesses_by_size',
-           'kl_is_zero', 'kl_does_not_start_at_zero', 'kl_is_negative', 'kl_explodes', 'beta_is_odd', 'score_is_flat',
-           'scores_are_alike', 'reward_is_wrong', 'last_updates_move_far', 'scores_are_off_scale', 'clipping_is_odd',
-           'values_are_off', 'entropy_is_odd', 'too_much_is_clipped', 'means_are_off', 'estimates_disagree',
-           'settings_are_odd', 'lengths_are_odd', 'never_ended', 'numbers_are_missing', 'can_be_seen',
+           'beta_is_odd', 'kl_is_zero', 'kl_does_not_start_at_zero', 'kl_is_negative', 'kl_explodes', 'score_is_flat',
+           'scores_are_alike', 'reward_is_wrong', 'last_updates_move_far', 'lengths_are_odd', 'never_ended',
+           'numbers_are_missing', 'scores_are_off_scale', 'clipping_is_odd', 'values_are_off', 'entropy_is_odd',
+           'too_much_is_clipped', 'means_are_off', 'estimates_disagree', 'settings_are_odd', 'can_be_seen',
            'symptoms_to_ask', 'Findings', 'ruled_out', 'findings_of', 'suspects_of', 'read_run', 'diagnose', 'trace_of']
 
 # %% ../nbs/10_debugging.ipynb #7c74f1e1
@@ -164,6 +164,17 @@ def guesses_by_size(
         return ['dropout is on in the policy', 'another temperature', 'other tokens are scored']
     return ['other tokens are scored', 'dropout is on in the policy', 'another temperature']
 
+# %% ../nbs/10_debugging.ipynb #e0e9131b
+def beta_is_odd(run: Run) -> Finding | None:
+    "No KL penalty, or almost nothing else."
+    if run.end('beta') == 0:
+        return Finding('β is 0', ['there is no KL penalty'],
+                       'set beta: the policy is free to fool the reward model')
+    if run.first('beta') >= 0.5:
+        return Finding(f'β is {run.first("beta"):g}', ['the KL penalty is too large'],
+                       'compare β times the KL with what the score has gained')
+    return None
+
 # %% ../nbs/10_debugging.ipynb #2e3456e6
 def kl_is_zero(run: Run) -> Finding | None:
     "The policy does not leave the reference."
@@ -224,17 +235,6 @@ def kl_explodes(run: Run) -> Finding | None:
         suspects = ['all tokens have one advantage', 'the loss has the wrong sign']
         check = f'print the advantages of one response: are they all alike? If not, {check}'
     return Finding(seen + ', and the score falls', suspects, check, True)
-
-# %% ../nbs/10_debugging.ipynb #e0e9131b
-def beta_is_odd(run: Run) -> Finding | None:
-    "No KL penalty, or almost nothing else."
-    if run.end('beta') == 0:
-        return Finding('β is 0', ['there is no KL penalty'],
-                       'set beta: the policy is free to fool the reward model')
-    if run.first('beta') >= 0.5:
-        return Finding(f'β is {run.first("beta"):g}', ['the KL penalty is too large'],
-                       'compare β times the KL with what the score has gained')
-    return None
 
 # %% ../nbs/10_debugging.ipynb #c49b543d
 def score_is_flat(run: Run) -> Finding | None:
@@ -301,6 +301,52 @@ def last_updates_move_far(run: Run) -> Finding | None:
         suspects = ['the ratio is to the reference', 'the learning rate does not fall']
     return Finding(f'the last updates move the policy by {moved:.2g} nats a token', suspects,
                    'plot the learning rate; if it falls to 0, halve it, or the epochs')
+
+# %% ../nbs/10_debugging.ipynb #21aba436
+def lengths_are_odd(run: Run) -> Finding | None:
+    "Nobody ends, or all end at once."
+    first, end, limit = run.first('response_tokens'), run.end('response_tokens'), run.limit
+    if first >= 0.9*limit:  # healthy: at most 0.69
+        return never_ended(run)
+    if end > 0.75*limit and abs(run.end('kl')) < 1.25*limit:  # healthy: at most 0.63
+        return Finding(f'responses end with {end:.0f} of {limit} tokens',
+                       ['the reward pays for length', 'EOS is not part of the response'],
+                       'plot the score against the length')
+    if not end < 0.4*first:  # healthy: 0.58 or more
+        return None
+    suspects = ['the learning rate is too high', 'dropout is on in the reference']
+    if abs(run.first('kl')) > 1:
+        suspects.reverse()
+    return Finding(f'responses shrink from {first:.0f} to {end:.0f} tokens', suspects,
+                   'first the ratio, then the last updates; and before the first update, k1 must '
+                   'be 0 at every token')
+
+# %% ../nbs/10_debugging.ipynb #0c345acf
+def never_ended(
+    run: Run,  # whose first responses are as long as they may be
+) -> Finding:
+    "Which fault of step one it is: of its labels, if entropy is small."
+    limit = run.limit
+    seen = f'responses start with {run.first("response_tokens"):.0f} of {limit} tokens'
+    if run.first('ppo/entropy') < 1:
+        return Finding(seen + ', and repeat',
+                       ['step one learnt unshifted labels', 'the temperature is low'],
+                       'read the fine-tuned model\'s responses')
+    return Finding(seen, ['step one never learnt to end', 'step one had no positions',
+                          'step one learnt unshifted labels'],
+                   'the response mask of a demonstration must hold its EOS')
+
+# %% ../nbs/10_debugging.ipynb #f4174fa6
+def numbers_are_missing(run: Run) -> Finding | None:
+    "A metric that is not a number."
+    numbers = run.rows.select_dtypes('number')
+    is_bad = ~numbers.abs().lt(math.inf)  # NaN and infinity
+    if not is_bad.any(axis=None):
+        return None
+    column = is_bad.any().idxmax()
+    update = int(is_bad[column].argmax()) + 1
+    return Finding(f'{column} is {numbers[column].iloc[update - 1]} in row {update}',
+                   ['a number overflowed'], 'which tensor is the first that is not finite?', True)
 
 # %% ../nbs/10_debugging.ipynb #a6b96e6c
 def scores_are_off_scale(run: Run) -> Finding | None:
@@ -402,52 +448,6 @@ def settings_are_odd(run: Run) -> Finding | None:
         return None
     return Finding(f'γ is {gamma:g}: the first of {tokens} tokens sees {share:.2g} of the score',
                    ['γ is below 1'], 'what is γ to the power of the tokens that follow?')
-
-# %% ../nbs/10_debugging.ipynb #21aba436
-def lengths_are_odd(run: Run) -> Finding | None:
-    "Nobody ends, or all end at once."
-    first, end, limit = run.first('response_tokens'), run.end('response_tokens'), run.limit
-    if first >= 0.9*limit:  # healthy: at most 0.69
-        return never_ended(run)
-    if end > 0.75*limit and abs(run.end('kl')) < 1.25*limit:  # healthy: at most 0.63
-        return Finding(f'responses end with {end:.0f} of {limit} tokens',
-                       ['the reward pays for length', 'EOS is not part of the response'],
-                       'plot the score against the length')
-    if not end < 0.4*first:  # healthy: 0.58 or more
-        return None
-    suspects = ['the learning rate is too high', 'dropout is on in the reference']
-    if abs(run.first('kl')) > 1:
-        suspects.reverse()
-    return Finding(f'responses shrink from {first:.0f} to {end:.0f} tokens', suspects,
-                   'first the ratio, then the last updates; and before the first update, k1 must '
-                   'be 0 at every token')
-
-# %% ../nbs/10_debugging.ipynb #0c345acf
-def never_ended(
-    run: Run,  # whose first responses are as long as they may be
-) -> Finding:
-    "Which fault of step one it is: of its labels, if entropy is small."
-    limit = run.limit
-    seen = f'responses start with {run.first("response_tokens"):.0f} of {limit} tokens'
-    if run.first('ppo/entropy') < 1:
-        return Finding(seen + ', and repeat',
-                       ['step one learnt unshifted labels', 'the temperature is low'],
-                       'read the fine-tuned model\'s responses')
-    return Finding(seen, ['step one never learnt to end', 'step one had no positions',
-                          'step one learnt unshifted labels'],
-                   'the response mask of a demonstration must hold its EOS')
-
-# %% ../nbs/10_debugging.ipynb #f4174fa6
-def numbers_are_missing(run: Run) -> Finding | None:
-    "A metric that is not a number."
-    numbers = run.rows.select_dtypes('number')
-    is_bad = ~numbers.abs().lt(math.inf)  # NaN and infinity
-    if not is_bad.any(axis=None):
-        return None
-    column = is_bad.any().idxmax()
-    update = int(is_bad[column].argmax()) + 1
-    return Finding(f'{column} is {numbers[column].iloc[update - 1]} in row {update}',
-                   ['a number overflowed'], 'which tensor is the first that is not finite?', True)
 
 # %% ../nbs/10_debugging.ipynb #7db5506b
 SYMPTOMS = [  # the more specific one first: what explodes, is flat or is bad has many causes

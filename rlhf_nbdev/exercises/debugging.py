@@ -103,7 +103,7 @@ def draw_curves(patient):
             ax.set(yscale='log', ylim=(1e-4, None))
         ax.grid(alpha=0.3)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='upper right', ncols=2, fontsize=9,
-               frameon=False, borderaxespad=0, borderpad=0.1)
+               frameon=False, borderaxespad=0.4, borderpad=0.1)
     return fig
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a010
