@@ -205,7 +205,8 @@ def kl_does_not_start_at_zero(run: Run) -> Finding | None:
     return Finding(f'the KL is {start:.1f} nats before anything was learnt',
                    suspects + ['other tokens are scored', 'dropout is on in the policy',
                                'another temperature'],
-                   'ask policy and reference for the logits of one prompt, twice', True)
+                   'before the first update, ask policy and reference for the logits of one '
+                   'prompt, twice', is_certain=True)
 
 # %% ../nbs/10_debugging.ipynb #748314f9
 def kl_is_negative(run: Run) -> Finding | None:
