@@ -518,19 +518,16 @@ class Findings(list):
     def __str__(self):
         if self:
             return '\n'.join(map(str, self))
-        said = 'Nothing suspicious was found.'
+        said = 'The doctor of lesson 10 found nothing suspicious.'
         if self.n_asked < self.n_symptoms:
             asked = [each.__name__ for each in SYMPTOMS if each.__name__ not in self.not_asked]
             names = ', '.join(asked)
             if len(asked) > len(self.not_asked):
                 names = 'not ' + ', '.join(self.not_asked)
-            said += (f' Only {self.n_asked} of {self.n_symptoms} symptoms are asked of such a run '
-                     f'({names}). Even where all were asked,')
-        else:
-            said += ' But'
-        return (f'{said} 51 of the 140 sick runs that tested the doctor in lesson 10 had no '
-                'finding. So read twenty responses, then make the ten checks of the page "The '
-                'first hour".')
+            said += (f' It asked for {self.n_asked} of {self.n_symptoms} symptoms ({names}).')
+        return (f'{said} That is no proof: of 51 of the 140 sick runs that tested it, it said the '
+                'same. So read twenty responses, then make the ten checks of the page "The first '
+                'hour".')
 
 # %% ../nbs/10_debugging.ipynb #7db55072
 def ruled_out(

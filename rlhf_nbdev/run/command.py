@@ -197,6 +197,7 @@ def keep_step_one(
     tokenizer,  # both of `load_model`
 ) -> tuple:  # the fine-tuned model; its figures
     "Step one, made or found, and written to the run's folder."
+    print('step one of three, made or found: a model that answers and stops', flush=True)
     learn = fine_tune_dialogs if run.chat else fine_tune
     model, stage, figures = learn(run, config, base_model, tokenizer)
     print(f'step one: {stage}')
@@ -274,6 +275,7 @@ def find_or_fit_reward(
         reward = find_reward(run, config, model, inputs.tokenizer)
         print(f'step two: left out, scores come from {run.reward}')
         return reward, {'source': 'function', 'function': run.reward}
+    print('step two of three, made or found: a model that scores', flush=True)
     if run.chat:
         reward, stage, figures = fit_answer_reward(run, config, inputs.tokenizer, inputs.ratings)
     else:
@@ -396,6 +398,7 @@ def record_updates(
 ):
     "Go through the updates: each row into the log, now and then a checkpoint, until the end."
     config, rows = trainer.config, log.rows
+    print(f'step three of three: {config.updates} updates', flush=True)
     with tqdm(total=config.updates, initial=len(rows), desc='step three', leave=False) as bar:
         if collapse_reason(rows, config.max_kl):
             return
@@ -824,8 +827,8 @@ def parse_options() -> tuple[RunConfig, MethodConfig | None]:  # None: as the ru
 def show_where(
     folder: Path,  # of a run that has ended
 ):
-    "Say where the report is. In a terminal, offer to open it in a browser."
-    print(f'\nthe run is in {folder}')
+    "Say where run and report are. In a terminal, offer to open the report in a browser."
+    print(f'\nthe run is in {folder}; its README.md says how to ask the model')
     report = (folder/'report.html').absolute()
     if report.is_file():
         print(f'open {report} in a browser')
