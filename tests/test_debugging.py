@@ -148,7 +148,7 @@ def test_how_many_symptoms_were_asked_is_said():
     for run, n_asked in cases:
         said = str(findings_of(run))
         assert findings_of(run).n_asked == n_asked
-        assert (f'Only {n_asked} of {every} symptoms' in said) == (n_asked < every)
+        assert (f'It asked for {n_asked} of {every} symptoms' in said) == (n_asked < every)
         assert 'read twenty responses' in said
 
 
@@ -260,7 +260,7 @@ def test_the_check_is_of_the_first_suspect():
 def test_what_was_not_asked_is_named():
     healthy = run_of(HEALTHY[0])
     said = str(findings_of(Run(healthy.rows, {'gamma': 1.0}, healthy.figures)))
-    assert 'Only 18 of 20 symptoms' in said and '(not kl_explodes, score_is_flat)' in said
+    assert 'It asked for 18 of 20 symptoms' in said and '(not kl_explodes, score_is_flat)' in said
     said = str(findings_of(Run(healthy.rows[['kl']])))
     assert '(numbers_are_missing, kl_is_zero, kl_does_not_start_at_zero, kl_is_negative)' in said
 
