@@ -3,6 +3,7 @@ files, links that stay on the site, source folded where its signature stands abo
 import base64
 import configparser
 import hashlib
+import html
 import io
 import json
 import re
@@ -13,6 +14,8 @@ import tarfile
 from pathlib import Path
 
 from PIL import Image
+
+from rlhf_nbdev._modidx import d as modidx
 
 TOP = Path(__file__).resolve().parent.parent
 KATEX = '0.16.47'
@@ -105,6 +108,28 @@ def methods_to_classes(text, page, anchors):
     return re.sub(r'href="([^":#]*)#([^"]+)"', shorter, text)
 
 
+def without_main(text):
+    "In a lesson's signature a class is of `__main__`: its name will do."
+    return re.sub(r'__main__(?:<span class="op">\.</span>|\.)(?=[A-Z])', '', text)
+
+
+def names_of_code():
+    "Of all functions, classes and methods that the package exports."
+    return {path.removeprefix(f'{module}.')
+            for module, paths in modidx['syms'].items() for path in paths}
+
+
+def contents_of_prose(text, names):
+    "On a lesson's page the list of contents has its headings, without the names of code."
+    def kept(match):
+        return '' if html.unescape(match[1]).strip() in names else match[0]
+
+    for _ in range(2):  # first the methods, then their classes
+        text = re.sub(r'<li><a href="#[^"]*" id="toc-[^"]*"[^>]*>([^<]*)</a></li>', kept, text)
+        text = text.replace('<ul></ul>', '')
+    return text
+
+
 def finish_page(page, site, anchors):
     text = page.read_text(encoding='utf-8')
     up = way_up(page, site)
@@ -112,6 +137,9 @@ def finish_page(page, site, anchors):
     text = text.replace(f'href="{own_address()}', f'href="{up}')
     text = methods_to_classes(text, page, anchors)
     text = pictures_as_files(text, page, site)
+    text = without_main(text)
+    if page.parent == site:
+        text = contents_of_prose(text, names_of_code())
     page.write_text(fold_sources(text), encoding='utf-8')
 
 
