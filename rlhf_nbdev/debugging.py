@@ -524,7 +524,7 @@ class Findings(list):
             names = ', '.join(asked)
             if len(asked) > len(self.not_asked):
                 names = 'not ' + ', '.join(self.not_asked)
-            said += (f' It asked for {self.n_asked} of {self.n_symptoms} symptoms ({names}).')
+            said += f' It asked for {self.n_asked} of {self.n_symptoms} symptoms ({names}).'
         return (f'{said} That is no proof: of 51 of the 140 sick runs that tested it, it said the '
                 'same. So read twenty responses, then make the ten checks of the page "The first '
                 'hour".')

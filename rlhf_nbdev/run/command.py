@@ -398,10 +398,10 @@ def record_updates(
 ):
     "Go through the updates: each row into the log, now and then a checkpoint, until the end."
     config, rows = trainer.config, log.rows
-    print(f'step three of three: {config.updates} updates', flush=True)
+    if collapse_reason(rows, config.max_kl):
+        return
+    print(f'step three of three, up to update {config.updates}', flush=True)
     with tqdm(total=config.updates, initial=len(rows), desc='step three', leave=False) as bar:
-        if collapse_reason(rows, config.max_kl):
-            return
         for row in updates:
             log.add(row)
             bar.update()
@@ -828,7 +828,9 @@ def show_where(
     folder: Path,  # of a run that has ended
 ):
     "Say where run and report are. In a terminal, offer to open the report in a browser."
-    print(f'\nthe run is in {folder}; its README.md says how to ask the model')
+    print(f'\nthe run is in {folder}')
+    if (folder/'README.md').is_file():
+        print('its README.md says how to ask the model')
     report = (folder/'report.html').absolute()
     if report.is_file():
         print(f'open {report} in a browser')
