@@ -32,7 +32,7 @@ SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py t
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 # the parts that take longest first, each in a process of its own, WORKERS at a time; what is beside
 # the course's path and has tests of its own waits for `make sweeps`
-PARTS := '07*.ipynb' '12*.ipynb' '09*.ipynb' '04*.ipynb' run '08*.ipynb' '03*.ipynb' '13*.ipynb' '1[01]*.ipynb' '0[1256]*.ipynb' '[g-qy]*.ipynb'
+PARTS := '07*.ipynb' '12*.ipynb' '09*.ipynb' '04*.ipynb' run '08*.ipynb' '03*.ipynb' '13*.ipynb' '1[014]*.ipynb' '0[1256]*.ipynb' '[g-qy]*.ipynb'
 LATER := run/study.ipynb run/pretrain.ipynb protocol.ipynb exercises tools 'deeper/0[1-4]*.ipynb' 'deeper/0[5-9]*.ipynb' 'deeper/1*.ipynb'
 NBTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH xargs -P $(WORKERS) -I {} nbdev_test --n-workers 1 --timing
 test: ratings chat ## the main job, a sample of each sweep, the other tests; then the lessons and the pages of the commands (they take over steps one and two)

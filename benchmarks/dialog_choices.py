@@ -25,15 +25,10 @@ from rlhf_nbdev.agent import Agent, TextReward
 from rlhf_nbdev.dialog import (
     NEW_FILMS,
     DialogPrompts,
-    DialogTrainer,
     WordsReward,
     add_lora,
-    dialog_updates,
     film_questions,
-    one_rollout,
     scale_words,
-    score_conversations,
-    scripted_conversations,
     shared_copy,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
@@ -42,6 +37,13 @@ from rlhf_nbdev.run.stages import first_two_steps
 from rlhf_nbdev.tools.files import append_json_line
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.train import ppo_updates, prompt_batches
+from rlhf_nbdev.turns import (
+    DialogTrainer,
+    dialog_updates,
+    one_rollout,
+    score_conversations,
+    scripted_conversations,
+)
 
 EMBEDDED = Path(__file__).resolve().parent.parent/'rlhf_nbdev'/'embedded'
 REPLIES = ['Why?', 'Would you see it again?']

@@ -7,32 +7,27 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'hand_over_eos', 'conversation_parts', 'conversation_ids',
            'DialogDemonstrations', 'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs',
-           'WordsReward', 'DialogPrompts', 'scale_words', 'answer_all', 'scripted_conversations', 'turns_in_row',
-           'as_rollout', 'reward_turns', 'advantages_across_turns', 'one_rollout', 'score_conversations', 'pay_last',
-           'DialogTrainer', 'dialog_metrics', 'dialog_updates']
+           'WordsReward', 'DialogPrompts', 'scale_words']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
 import math
 import random
 from itertools import islice
-from typing import Iterator
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from .advantage import compute_advantage_and_return, kl_k1, whiten
-from .agent import Agent, Rewards, Rollout, TextReward, reward_scores
+from .agent import Agent, TextReward, reward_scores
 from .dataset import pad_left
-from .ppo import RLHFConfig, RLHFTrainer, mean_stats
+from .ppo import RLHFConfig
 from .reward import RewardModel, ended_ids, normalize
 from .tools.models import context_length
-from .tools.processes import from_all, own_part, own_rows
-from .tools.reading import score_responses
+from .tools.processes import from_all, own_part
 from .tools.tokens import encode, eos_of
-from .train import rollout_metrics, sample_responses
+from .train import sample_responses
 
 # %% ../nbs/12_dialog.ipynb #34756d05
 def template_pieces(
@@ -300,209 +295,3 @@ def scale_words(
     rollouts = sample_responses(reference, map(own_part, islice(prompts, 8)), config)
     scores = torch.cat([reward_scores(reward, rollout) for rollout in rollouts])
     normalize(reward.function.reward_model, from_all(scores))
-
-# %% ../nbs/12_dialog.ipynb #12b00001
-def answer_all(
-    agent: Agent,
-    tokenizer,  # of a chat model
-    conversations: list[list[dict]],  # B conversations that wait for an answer
-    response_length: int = 32,  # tokens of one answer at most
-    temperature: float = 0.7,
-) -> Rollout:  # of B rows
-    "One answer in each conversation."
-    rows = [conversation_ids(tokenizer, messages, prompt=True)[0] for messages in conversations]
-    P, pad = max(map(len, rows)), tokenizer.pad_token_id
-    padded = [pad_left(ids, P, pad) for ids in rows]
-    device = agent.model.device
-    tokens = torch.stack([ids for ids, _ in padded]).to(device)
-    mask = torch.stack([real for _, real in padded]).to(device)
-    return agent.generate(tokens, mask, response_length, temperature)
-
-# %% ../nbs/12_dialog.ipynb #2bcdcc13
-def scripted_conversations(
-    agent: Agent,
-    tokenizer,  # of a chat model
-    openings: list[list[dict]],  # B conversations that wait for an answer
-    replies: list[str],  # what the user says after the first answer, the second …
-    response_length: int = 32,  # tokens of one answer at most
-    temperature: float = 0.7,
-) -> tuple[list[list[dict]], list[list[Rollout]]]:  # conversations; of each, its turns
-    "Let the agent answer, and a scripted user reply. Every turn is read from the beginning."
-    conversations = [list(messages) for messages in openings]
-    turns = [[] for _ in openings]
-    for reply in [*replies, None]:  # after the last answer the user says nothing
-        rollout = answer_all(agent, tokenizer, conversations, response_length, temperature)
-        for i, messages in enumerate(conversations):
-            turns[i].append(rollout[[i]])  # one row, still a batch
-            said = rollout.responses[i][rollout.response_mask[i].bool()].tolist()
-            text = tokenizer.decode(said, skip_special_tokens=True)
-            messages.append({'role': 'assistant', 'content': text, 'ids': said})
-            if reply is not None:
-                messages.append({'role': 'user', 'content': reply})
-    return conversations, turns
-
-# %% ../nbs/12_dialog.ipynb #d1a00010
-def turns_in_row(
-    ids: list[int],  # of the whole conversation
-    starts: list[int],  # where each answer begins in it
-    of_turn: list[Rollout],  # of one row each
-) -> torch.Tensor:  # (4, R): id, is it sampled, log-prob, value; from the first answer to the last
-    "Four numbers for each token after the first prompt; 0 where nothing was sampled."
-    P, end = starts[0], starts[-1] + int(of_turn[-1].response_mask.sum())
-    rest = torch.zeros(4, end - P, device=of_turn[0].tokens.device)
-    rest[0] = torch.tensor(ids[P:end])  # as floats, exact at this size
-    for start, rollout in zip(starts, of_turn):
-        sampled = rollout.response_mask[0].bool()
-        place = slice(start - P, start - P + int(sampled.sum()))
-        rest[1, place] = 1
-        rest[2, place] = rollout.logprobs[0, sampled]
-        rest[3, place] = rollout.values[0, sampled]
-    return rest
-
-# %% ../nbs/12_dialog.ipynb #698999f1
-def as_rollout(
-    prompts: list[list[int]],
-    rests: list[torch.Tensor],  # (4, R_i) each, of `turns_in_row`
-    pad: int,
-    temperature: float,
-) -> Rollout:
-    "Prompts padded on the left, the rest on the right."
-    P, R = max(map(len, prompts)), max(rest.shape[1] for rest in rests)
-    device = rests[0].device
-    left = [pad_left(ids, P, pad) for ids in prompts]
-    rows = torch.stack([F.pad(rest, (0, R - rest.shape[1])) for rest in rests])  # (B, 4, R)
-    real = torch.stack([torch.arange(R) < rest.shape[1] for rest in rests]).to(device)  # (B, R)
-    ids = rows[:, 0].long().masked_fill(~real, pad)
-    tokens = torch.cat([torch.stack([tokens for tokens, _ in left]).to(device), ids], 1)
-    mask = torch.cat([torch.stack([mask for _, mask in left]).to(device), real.long()], 1)
-    return Rollout(tokens, mask, rows[:, 1].long(), rows[:, 2], rows[:, 3], temperature)
-
-# %% ../nbs/12_dialog.ipynb #a3fc8719
-def reward_turns(
-    scores: torch.Tensor,  # (B, turns): of each answer
-    logprobs: torch.Tensor,  # (B, R)
-    ref_logprobs: torch.Tensor,  # (B, R)
-    mask: torch.Tensor,  # (B, R) with holes between the turns
-    beta: float,
-) -> torch.Tensor:  # (B, R), 0 where nothing was sampled
-    "`shape_rewards` with a score at the end of each turn."
-    is_last = (mask == 1) & (F.pad(mask[:, 1:], (0, 1)) == 0)
-    which_answer = (is_last.cumsum(1) - 1).clamp(min=0)  # of each last token: 0, 1 …
-    paid = scores.gather(1, which_answer)*is_last
-    return (paid - beta*kl_k1(logprobs, ref_logprobs)).masked_fill(mask == 0, 0)
-
-# %% ../nbs/12_dialog.ipynb #9d663c92
-def advantages_across_turns(
-    rewards: torch.Tensor,  # (B, R)
-    values: torch.Tensor,  # (B, R)
-    mask: torch.Tensor,  # (B, R) with holes between the turns
-    gamma: float = 1.0,
-    lam: float = 0.95,
-) -> tuple[torch.Tensor, torch.Tensor]:  # advantages, returns: (B, R), 0 where nothing was sampled
-    "`compute_advantage_and_return` over the sampled tokens of a row, as if there were no holes."
-    order = (mask == 0).long().argsort(dim=1, stable=True)  # sampled tokens first, in their order
-    to_place = order.argsort(1)  # undoes it
-    without_holes = [x.gather(1, order) for x in (rewards, values, mask)]
-    advantages, returns = compute_advantage_and_return(*without_holes, gamma, lam)
-    return advantages.gather(1, to_place), returns.gather(1, to_place)
-
-# %% ../nbs/12_dialog.ipynb #def8c296
-def one_rollout(
-    tokenizer,  # of a chat model
-    conversations: list[list[dict]],  # of `scripted_conversations`
-    turns: list[list[Rollout]],  # of `scripted_conversations`
-) -> Rollout:  # (B, P + R): R from the first answer to the last
-    "The turns of each conversation in one row; sampled tokens keep their log-probs and values."
-    prompts, rests = [], []
-    for messages, of_turn in zip(conversations, turns):
-        answers = [i for i, each in enumerate(messages) if each['role'] == 'assistant']
-        ids, _ = conversation_ids(tokenizer, messages)
-        starts = [len(conversation_ids(tokenizer, messages[:i], prompt=True)[0]) for i in answers]
-        prompts.append(ids[:starts[0]])
-        rests.append(turns_in_row(ids, starts, of_turn))
-    return as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)
-
-# %% ../nbs/12_dialog.ipynb #6f559749
-def score_conversations(
-    agent: Agent,
-    conversations: list[list[dict]],  # B of `scripted_conversations`
-    turns: list[list[Rollout]],  # of `scripted_conversations`
-    score_words: WordsReward,
-    missing_eos_penalty: float = 1.0,  # taken from the score of an answer that does not end
-) -> torch.Tensor:  # (B, turns)
-    "A score for each answer."
-    rows = []
-    for messages, of_turn in zip(conversations, turns):
-        answers = [each['content'] for each in messages if each['role'] == 'assistant']
-        ended = torch.cat([agent.ended(rollout) for rollout in of_turn])
-        scores = score_words(answers).to(ended.device)
-        rows.append(scores - missing_eos_penalty*~ended)
-    return torch.stack(rows)
-
-# %% ../nbs/12_dialog.ipynb #ca8f11d6
-def pay_last(
-    scores: torch.Tensor,  # (B, turns)
-) -> torch.Tensor:  # (B, turns)
-    "The last answer's score counts for the whole conversation, and no other."
-    paid = torch.zeros_like(scores)
-    paid[:, -1] = scores[:, -1]
-    return paid
-
-# %% ../nbs/12_dialog.ipynb #4cbc8d7d
-class DialogTrainer(RLHFTrainer):
-    "PPO over conversations of several turns."
-    def update(self,
-        rollout: Rollout,  # of `one_rollout`
-        rewards: torch.Tensor,  # (B, R) of `reward_turns`
-    ) -> dict:  # means over all minibatches of the scalars to watch
-        "As `RLHFTrainer.update`, with advantages that step over what the user says."
-        config, mask = self.config, rollout.response_mask
-        self.check_batch(rollout, rewards)
-        advantages, returns = advantages_across_turns(
-            rewards, rollout.values, mask, config.gamma, config.lam)
-        history = self.learn_epochs(rollout, whiten(advantages, mask), returns)
-        self.scheduler.step()
-        return mean_stats(history)
-
-# %% ../nbs/12_dialog.ipynb #12b00014
-def dialog_metrics(
-    rollout: Rollout,  # of `one_rollout`
-    scores: torch.Tensor,  # (B, turns)
-    ref_logprobs: torch.Tensor,  # (B, R)
-) -> dict:  # means over the batch
-    "As `rollout_metrics`, with the mean score of each turn. KL is in nats per conversation."
-    metrics = rollout_metrics(rollout, Rewards(scores.mean(1), ref_logprobs))
-    for which_answer, score in enumerate(from_all(scores).mean(0).tolist(), 1):
-        metrics[f'score_{which_answer}'] = score
-    return metrics
-
-# %% ../nbs/12_dialog.ipynb #8e2421cf
-def dialog_updates(
-    trainer: DialogTrainer,
-    tokenizer,  # of the chat model
-    batches,  # lists of B conversations that wait for an answer
-    score_words: WordsReward,
-    replies: list[str],  # the scripted user's
-    pays_every_turn: bool = True,  # or the last turn alone
-) -> Iterator[dict]:  # one row of metrics for each update
-    "The loop of PPO over conversations with a scripted user."
-    config, agent = trainer.config, trainer.agent
-    for update, openings in enumerate(islice(batches, config.updates), 1):
-        openings = openings[own_rows(len(openings))]  # with several GPUs: its part
-        with trainer.autocast():
-            conversations, turns = scripted_conversations(
-                agent, tokenizer, openings, replies, config.response_length, config.temperature)
-            rollout = one_rollout(tokenizer, conversations, turns)
-            ref_logprobs, _, _ = score_responses(
-                trainer.ref_model, rollout.tokens, rollout.mask, rollout.response_mask.shape[1],
-                rollout.temperature)
-        scores = score_conversations(
-            agent, conversations, turns, score_words, config.missing_eos_penalty)
-        paid = scores if pays_every_turn else pay_last(scores)
-        rewards = reward_turns(
-            paid, rollout.logprobs, ref_logprobs, rollout.response_mask, trainer.beta)
-        metrics = {'update': update, 'beta': trainer.beta}
-        metrics |= dialog_metrics(rollout, scores, ref_logprobs)
-        metrics |= trainer.update(rollout, rewards)
-        trainer.adapt_beta(metrics['kl'])
-        yield metrics

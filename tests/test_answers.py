@@ -25,7 +25,7 @@ from rlhf_nbdev.tools.exercises import Check, Question
 
 FILES = sorted((Path(__file__).parent/'answers').glob('*.py'))
 LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-           'debugging', 'beyond', 'dialog', 'scale']
+           'debugging', 'beyond', 'dialog', 'scale', 'turns']
 BESIDE = ['tools.packing', 'tools.speed', 'tools.files', 'run.checkpoint', 'run.study',
           'run.pretrain']  # pages with exercises of their own, whose checks are the appendix
 SHARE_CAUGHT = 0.9  # of the wrong answers, told what is wrong

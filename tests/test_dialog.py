@@ -12,21 +12,13 @@ from rlhf_nbdev.agent import Agent, TextReward, reward_scores, token_logprobs
 from rlhf_nbdev.dialog import (
     DialogDemonstrations,
     DialogPrompts,
-    DialogTrainer,
     WordsReward,
     add_lora,
-    advantages_across_turns,
     conversation_ids,
     conversation_parts,
-    dialog_updates,
     film_questions,
     merge_lora,
-    one_rollout,
-    pay_last,
-    reward_turns,
     scale_words,
-    score_conversations,
-    scripted_conversations,
     shared_copy,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
@@ -34,6 +26,16 @@ from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.sft import sft_loss, train_sft
 from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.train import ppo_updates, prompt_batches, sample_responses
+from rlhf_nbdev.turns import (
+    DialogTrainer,
+    advantages_across_turns,
+    dialog_updates,
+    one_rollout,
+    pay_last,
+    reward_turns,
+    score_conversations,
+    scripted_conversations,
+)
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"

@@ -12,7 +12,7 @@ from lesson_cells import NOTEBOOKS
 from rlhf_nbdev.tools.exercises import Check, Question
 
 LESSONS = ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-           'debugging', 'beyond', 'dialog', 'scale']
+           'debugging', 'beyond', 'dialog', 'scale', 'turns']
 NEEDS_A_PERSON = (  # what the tests may leave out
     'Labeler(', 'ChatPanel(', 'interact', 'SelectionSlider(', 'my_panel.jsonl')
 PATHS = [path for path in sorted(NOTEBOOKS.rglob('*.ipynb')) if 'exercises/' not in str(path)]

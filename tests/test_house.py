@@ -13,14 +13,14 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'tools.tokens', 'tools.packing', 'tools.reading', 'tools.sampling', 'tools.ratings',
      'tools.measuring', 'tools.speed', 'tools.processes'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
-     'debugging', 'beyond', 'dialog', 'scale'],
+     'debugging', 'beyond', 'dialog', 'scale', 'turns'],
     ['run.stages', 'run.judge', 'run.training', 'run.protocol', 'run.checkpoint', 'run.report',
      'run.share', 'run.loggers', 'run.chat', 'run.dialogs', 'run.inputs', 'run.command',
      'run.chat_panel', 'run.study', 'run.pretrain'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
      'exercises.feedback', 'exercises.debugging', 'exercises.beyond', 'exercises.dialog',
-     'exercises.scale', 'exercises.appendix'],
+     'exercises.scale', 'exercises.turns', 'exercises.appendix'],
 ]
 ORDER = [module for floor in FLOORS for module in floor]
 

@@ -150,7 +150,7 @@ def test_a_notebook_alone_sets_itself_up(path):
             patch.setitem(sys.modules, name, module)
         exec(setup, {'get_ipython': lambda: shell, 'os': os})
     package = 'git+https://github.com/rlhf-nbdev/rlhf_nbdev'
-    if path.stem in ('12_dialog', 'chat_model'):
+    if path.stem in ('12_dialog', '14_turns', 'chat_model'):
         package = f'"rlhf_nbdev[chat] @ {package}"'  # with what unpacks the chat model
     assert calls == [('pip', f'install -q {package}'), 'panel']
 
