@@ -10,7 +10,7 @@ __all__ = ['FIRST_TOKEN', 'LAST_OF_FIRST', 'WRONG_FIRSTS', 'WRONG_LASTS', 'ask_d
            'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES', 'check_keep_newest', 'one_return',
            'judge_return', 'judge_discounted', 'advantages_from_end', 'changed_advantages', 'with_other_dials',
            'through_the_holes', 'decayed_in_holes', 'only_sampled', 'masked_inputs', 'row_with_holes', 'random_holes',
-           'Tokens', 'apart', 'plain_keep_newest', 'kept_or_raised', 'chat', 'random_chat', 'keep_by', 'refuse',
+           'Tokens', 'apart', 'plain_keep_newest', 'kept_or_raised', 'talk', 'random_chat', 'keep_by', 'refuse',
            'one_by_one', 'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped',
            'two_at_a_time', 'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long',
            'goes_on_dropping', 'no_beginning_after_drop', 'back_while_user_fits', 'changed_result',
@@ -30,29 +30,30 @@ from rlhf_nbdev.tools.exercises import (
 )
 
 # %% ../../nbs/exercises/turns.ipynb #14e00007
-FIRST_TOKEN = 0.5*1 + 0.5**3*4
-LAST_OF_FIRST = 1 + 0.5**2*4
-WRONG_FIRSTS = {  # return of the first token -> what was done
-    5.0: 'nothing is discounted',
-    0.5: 'only the first score is counted, and the second is still to come',
-    0.5 + 0.5**6*4: 'the tokens of the hole are counted, and GAE steps over them',
-    0.5 + 0.5**4*4: 'the hole is counted as one token, and GAE steps over it',
-    0.5 + 0.5**7*4: 'the hole and the token itself are counted',
-    0.5**2*1 + 0.5**4*4: 'one factor too many: γ counts the steps to a reward',
-    1 + 0.5**2*4: 'this is the return of the last token of the first answer',
-    1 + 0.5*4: 'each turn is discounted once, and γ counts tokens',
-    0.5*1 + 0.5**2*4: 'the second score is one token nearer than it is: it stands at the end',
-}
-WRONG_LASTS = {  # return of the last token of the first answer -> what was done
-    5.0: 'nothing is discounted',
-    1.0: 'only its own score is counted, and the second is still to come',
-    4.0: 'its own score is left out, or nothing is discounted',
-    0.5**2*4: 'its own score is left out',
-    1 + 0.5**5*4: 'the tokens of the hole are counted, and GAE steps over them',
-    1 + 0.5**3*4: 'the hole is counted as one token, and GAE steps over it',
-    1 + 0.5*4: 'the second score is one token nearer than it is: it stands at the end',
-    0.5 + 0.5**3*4: 'this is discounted as the return of the token before it',
-}
+FIRST_TOKEN = 0.5*3 + 0.5**3*8
+LAST_OF_FIRST = 3 + 0.5**2*8
+WRONG_FIRSTS = [  # return of the first token, and what was done
+    (11.0, 'nothing is discounted'),
+    (0.5*3, 'only the first score is counted, and the second is still to come'),
+    (0.5**3*8, 'only the second score is counted, and the first comes before it'),
+    (0.5*3 + 0.5**6*8, 'the tokens of the hole are counted, and GAE steps over them'),
+    (0.5*3 + 0.5**4*8, 'the hole is counted as one token, and GAE steps over it'),
+    (0.5**2*3 + 0.5**7*8, 'the hole is counted, and one factor too many'),
+    (0.5**2*3 + 0.5**4*8, 'one factor too many: γ counts the steps to a reward'),
+    (3 + 0.5**2*8, 'this is the return of the last token of the first answer'),
+    (3 + 0.5*8, 'each turn is discounted once, and γ counts tokens'),
+    (0.5*3 + 0.5**2*8, 'the second score is one token nearer than it is: it stands at the end'),
+]
+WRONG_LASTS = [  # return of the last token of the first answer, and what was done
+    (11.0, 'nothing is discounted'),
+    (3.0, 'only its own score is counted, and the second is still to come'),
+    (8.0, 'its own score is left out, and nothing is discounted'),
+    (0.5**2*8, 'its own score is left out'),
+    (3 + 0.5**5*8, 'the tokens of the hole are counted, and GAE steps over them'),
+    (3 + 0.5**3*8, 'the hole is counted as one token, and GAE steps over it'),
+    (3 + 0.5*8, 'the second score is one token nearer than it is: it stands at the end'),
+    (0.5*3 + 0.5**3*8, 'this is discounted as the return of the token before it'),
+]
 
 # %% ../../nbs/exercises/turns.ipynb #14e00008
 def one_return(value, name):
@@ -65,7 +66,7 @@ def one_return(value, name):
 
 
 def judge_return(value, name, right, wrong):
-    for number, said in wrong.items():
+    for number, said in wrong:
         assert abs(value - number) > 1e-3, f'`{name}` is {value:.6g}: {said}'
     assert abs(value - right) < 1e-3, (
         f'`{name}` is {value:.6g}, and that is not it: leave out the hole, write down the reward '
@@ -253,7 +254,7 @@ def kept_or_raised(answer, messages, tokens_of, room):
         return RAISED
 
 
-def chat(lines, room, once=0, each=0):
+def talk(lines, room, once=0, each=0):
     "The arguments: messages from lines such as 'u: a b', with s, u and a for the roles."
     roles = {'s': 'system', 'u': 'user', 'a': 'assistant'}
     messages = [{'role': roles[line[0]], 'content': line[3:]} for line in lines.split(' | ')]
@@ -270,7 +271,7 @@ def random_chat(seed):
     roles = 's'*(seed % 2) + roles + 'u'
     texts = [f'{role}: ' + ' '.join(numbers.choices('bcdef', k=numbers.randrange(1, 6)))
              for role in roles]
-    messages, tokens_of, _ = chat(' | '.join(texts), 0, numbers.randrange(4), numbers.randrange(3))
+    messages, tokens_of, _ = talk(' | '.join(texts), 0, numbers.randrange(4), numbers.randrange(3))
     last = tokens_of(messages[:seed % 2] + messages[-1:])
     return messages, tokens_of, numbers.randrange(max(0, last - 1), tokens_of(messages) + 2)
 
@@ -566,49 +567,49 @@ def keep_mistakes():
 # %% ../../nbs/exercises/turns.ipynb #a157bdcd
 def chat_with_ids():
     "An answer that keeps the ids it was sampled as."
-    messages, tokens_of, room = chat('u: b c | a: d | u: e | a: f | u: b', room=3)
+    messages, tokens_of, room = talk('u: b c | a: d | u: e | a: f | u: b', room=3)
     messages[3]['ids'] = [9979, 30]
     return messages, tokens_of, room
 
 # %% ../../nbs/exercises/turns.ipynb #e4145536
 KEEP_CASES = {
-    'all fits, and all stays': chat('u: b c | a: d | u: e', room=50),
-    'all fits to the last token, and all stays': chat('u: b c | a: d | u: e', room=4),
-    'a single message that fits stays': chat('u: b c', room=2),
-    'the oldest messages are dropped first': chat('u: b c | a: d | u: e | a: f | u: b', room=3),
+    'all fits, and all stays': talk('u: b c | a: d | u: e', room=50),
+    'all fits to the last token, and all stays': talk('u: b c | a: d | u: e', room=4),
+    'a single message that fits stays': talk('u: b c', room=2),
+    'the oldest messages are dropped first': talk('u: b c | a: d | u: e | a: f | u: b', room=3),
     'the kept part begins with a user\'s message':
-        chat('u: b | a: c | u: d | a: e | u: f', room=4),
+        talk('u: b | a: c | u: d | a: e | u: f', room=4),
     'more than one exchange has to be dropped':
-        chat('u: b | a: c | u: d | a: e | u: f | a: b | u: c', room=4),
-    'only the newest message fits': chat('u: b c | a: d | u: e f', room=2),
-    'a system message stays': chat('s: b | u: c | a: d | u: e | a: f | u: b', room=4),
-    'a system message stays where all fits': chat('s: b | u: c | a: d | u: e', room=9),
-    'a system message takes room': chat('s: b c | u: d | a: e | u: f', room=4),
-    'only the system message and the newest one fit': chat('s: b c | u: d | a: e | u: f', room=3),
-    'a template adds tokens to each message': chat('u: b | a: c | u: d | a: e | u: f', 9, each=2),
-    'a template adds tokens once': chat('u: b | a: c | u: d | a: e | u: f', room=9, once=6),
+        talk('u: b | a: c | u: d | a: e | u: f | a: b | u: c', room=4),
+    'only the newest message fits': talk('u: b c | a: d | u: e f', room=2),
+    'a system message stays': talk('s: b | u: c | a: d | u: e | a: f | u: b', room=4),
+    'a system message stays where all fits': talk('s: b | u: c | a: d | u: e', room=9),
+    'a system message takes room': talk('s: b c | u: d | a: e | u: f', room=4),
+    'only the system message and the newest one fit': talk('s: b c | u: d | a: e | u: f', room=3),
+    'a template adds tokens to each message': talk('u: b | a: c | u: d | a: e | u: f', 9, each=2),
+    'a template adds tokens once': talk('u: b | a: c | u: d | a: e | u: f', room=9, once=6),
     'a template adds tokens once, with a system message too':
-        chat('s: b | u: c | a: d | u: e | a: f | u: b', room=10, once=6),
+        talk('s: b | u: c | a: d | u: e | a: f | u: b', room=10, once=6),
 }
 
 # %% ../../nbs/exercises/turns.ipynb #ba1144d6
 KEEP_CASES |= {
     'an answer that comes first is dropped, even where all fits':
-        chat('a: b | u: c | a: d | u: e', room=9),
+        talk('a: b | u: c | a: d | u: e', room=9),
     'an answer right behind the system message is dropped, even where all fits':
-        chat('s: b | a: c | u: d', room=9),
-    'the user writes twice in a row': chat('u: b | u: c | a: d | u: e', room=3),
-    'the assistant writes twice in a row': chat('u: b | a: c | a: d | u: e | u: f', room=4),
-    'a long message stands in the middle': chat('u: b | a: c c c c c | u: d | a: e | u: f', room=6),
+        talk('s: b | a: c | u: d', room=9),
+    'the user writes twice in a row': talk('u: b | u: c | a: d | u: e', room=3),
+    'the assistant writes twice in a row': talk('u: b | a: c | a: d | u: e | u: f', room=4),
+    'a long message stands in the middle': talk('u: b | a: c c c c c | u: d | a: e | u: f', room=6),
     'a long answer stands in the middle, and the question before it is short':
-        chat('u: b | u: c | a: d d d d d | u: e', room=4),
+        talk('u: b | u: c | a: d d d d d | u: e', room=4),
     'an answer keeps its ids': chat_with_ids(),
     'not even the newest message fits, and a ValueError is asked for':
-        chat('u: b | a: c | u: d e f', room=2),
+        talk('u: b | a: c | u: d e f', room=2),
     'the newest message alone would fit, but not with the system message: a ValueError':
-        chat('s: b c d | u: e | a: f | u: c d', room=4),
+        talk('s: b c d | u: e | a: f | u: c d', room=4),
     'neither fits, the system message nor the newest one: a ValueError':
-        chat('s: b c d | u: e f g h', room=2),
+        talk('s: b c d | u: e f g h', room=2),
     'it is wrong for some conversation': random_chat,
 }
 

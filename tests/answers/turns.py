@@ -3,43 +3,43 @@
 # what it is: `# %% wrong CHECK: words that its verdict must hold`, or `# %% right CHECK`.
 
 # %% wrong ask_discounted: nothing is discounted
-answer = (5, 5)
+answer = (11, 11)
 
 # %% wrong ask_discounted: the tokens of the hole are counted
-answer = (0.5 + 4*0.5**6, 1 + 4*0.5**5)
+answer = (1.5 + 8*0.5**6, 3 + 8*0.5**5)
 
 # %% wrong ask_discounted: the tokens of the hole are counted
-answer = (1, 1 + 4*0.5**5)
+answer = (2.5, 3 + 8*0.5**5)
 
 # %% wrong ask_discounted: only the first score is counted
-answer = (0.5, 1)
+answer = (1.5, 3)
 
 # %% wrong ask_discounted: its own score is left out
-answer = (1, 4*0.5**2)
+answer = (2.5, 8*0.5**2)
 
 # %% wrong ask_discounted: each turn is discounted once
-answer = (1 + 0.5*4, 1 + 0.5*4)
+answer = (3 + 0.5*8, 3 + 0.5*8)
 
 # %% wrong ask_discounted: swapped
-answer = (2, 1)
+answer = (5, 2.5)
 
 # %% wrong ask_discounted: one factor too many
-answer = (0.5**2 + 0.5**4*4, 0.5 + 0.5**3*4)
+answer = (0.5**2*3 + 0.5**4*8, 0.5*3 + 0.5**3*8)
 
 # %% wrong ask_discounted: the hole is counted as one token
-answer = (0.5 + 0.5**4*4, 1 + 0.5**3*4)
+answer = (1.5 + 0.5**4*8, 3 + 0.5**3*8)
 
 # %% wrong ask_discounted: that is not it
-answer = (0.7, 2)
+answer = (0.7, 5)
 
 # %% right ask_discounted
-answer = (1.0, 2.0)
+answer = (2.5, 5)
 
 # %% right ask_discounted
-answer = (torch.tensor(1), np.float64(2))
+answer = (torch.tensor(2.5), np.float64(5))
 
 # %% right ask_discounted
-rewards = [0, 1, 0, 4]
+rewards = [0, 3, 0, 8]
 returns = [sum(0.5**j*r for j, r in enumerate(rewards[i:])) for i in range(4)]
 answer = (returns[0], returns[1])
 
