@@ -7,11 +7,12 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/debugging.html.md"""
 # %% auto #0
 __all__ = ['SYMPTOMS', 'OF_PPO', 'OF_ANY_METHOD', 'AT_THE_END', 'NOT_AT_FIRST', 'BY_THE_LIMIT', 'READS', 'CURVES_OF_A_TRACE',
            'read_patients', 'Run', 'Finding', 'run_of', 'draw_on_band', 'draw_range', 'ratio_is_off', 'guesses_by_size',
-           'beta_is_odd', 'kl_is_zero', 'kl_does_not_start_at_zero', 'kl_is_negative', 'kl_explodes', 'score_is_flat',
-           'scores_are_alike', 'reward_is_wrong', 'last_updates_move_far', 'lengths_are_odd', 'never_ended',
-           'numbers_are_missing', 'scores_are_off_scale', 'clipping_is_odd', 'values_are_off', 'entropy_is_odd',
-           'too_much_is_clipped', 'means_are_off', 'estimates_disagree', 'settings_are_odd', 'can_be_seen',
-           'symptoms_to_ask', 'Findings', 'ruled_out', 'findings_of', 'suspects_of', 'read_run', 'diagnose', 'trace_of']
+           'beta_is_odd', 'values_are_off', 'numbers_are_missing', 'kl_does_not_start_at_zero', 'kl_is_zero',
+           'kl_is_negative', 'scores_are_off_scale', 'kl_explodes', 'scores_are_alike', 'entropy_is_odd',
+           'clipping_is_odd', 'last_updates_move_far', 'lengths_are_odd', 'never_ended', 'score_is_flat',
+           'reward_is_wrong', 'too_much_is_clipped', 'means_are_off', 'estimates_disagree', 'settings_are_odd',
+           'can_be_seen', 'symptoms_to_ask', 'Findings', 'ruled_out', 'findings_of', 'suspects_of', 'read_run',
+           'diagnose', 'trace_of']
 
 # %% ../nbs/10_debugging.ipynb #7c74f1e1
 import json
@@ -175,6 +176,47 @@ def beta_is_odd(run: Run) -> Finding | None:
                        'compare β times the KL with what the score has gained')
     return None
 
+# %% ../nbs/10_debugging.ipynb #4dea9f93
+def values_are_off(run: Run) -> Finding | None:
+    "The values say nothing, or worse than nothing."
+    column = 'ppo/explained_variance'
+    if run.lowest(column) < -0.5:  # healthy: −0.006 or more
+        return Finding(f'the explained variance is {run.lowest(column):.1f} at its lowest',
+                       ['the value head starts far from 0'],
+                       'before the first step all values must be 0')
+    if max(abs(run.lowest(column)), abs(run.highest(column))) < 1e-3:  # healthy: 0.048 or more
+        return Finding('the explained variance is 0 throughout',
+                       ['values are not learnt', 'entropy and value are swapped'],
+                       'the gradient of value_head.weight must not be 0')
+    return None
+
+# %% ../nbs/10_debugging.ipynb #f4174fa6
+def numbers_are_missing(run: Run) -> Finding | None:
+    "A metric that is not a number."
+    numbers = run.rows.select_dtypes('number')
+    is_bad = ~numbers.abs().lt(math.inf)  # NaN and infinity
+    if not is_bad.any(axis=None):
+        return None
+    column = is_bad.any().idxmax()
+    update = int(is_bad[column].argmax()) + 1
+    return Finding(f'{column} is {numbers[column].iloc[update - 1]} in row {update}',
+                   ['a number overflowed'], 'which tensor is the first that is not finite?', True)
+
+# %% ../nbs/10_debugging.ipynb #8b9f92c2
+def kl_does_not_start_at_zero(run: Run) -> Finding | None:
+    "Policy and reference differ before the first step."
+    start = run.first('kl')
+    if not abs(start) > 1:  # healthy: 0
+        return None
+    suspects = ['the reference is another model', 'dropout is on in the reference']
+    if run.end('kl') < start:  # it falls, as shorter responses cost less
+        suspects.reverse()
+    return Finding(f'the KL is {start:.1f} nats before anything was learnt',
+                   suspects + ['other tokens are scored', 'dropout is on in the policy',
+                               'another temperature'],
+                   'before the first update, ask policy and reference for the logits of one '
+                   'prompt, twice', is_certain=True)
+
 # %% ../nbs/10_debugging.ipynb #2e3456e6
 def kl_is_zero(run: Run) -> Finding | None:
     "The policy does not leave the reference."
@@ -193,21 +235,6 @@ def kl_is_zero(run: Run) -> Finding | None:
                         'the policy is frozen'], 'compare one weight before and after a step')
     return None
 
-# %% ../nbs/10_debugging.ipynb #8b9f92c2
-def kl_does_not_start_at_zero(run: Run) -> Finding | None:
-    "Policy and reference differ before the first step."
-    start = run.first('kl')
-    if not abs(start) > 1:  # healthy: 0
-        return None
-    suspects = ['the reference is another model', 'dropout is on in the reference']
-    if run.end('kl') < start:  # it falls, as shorter responses cost less
-        suspects.reverse()
-    return Finding(f'the KL is {start:.1f} nats before anything was learnt',
-                   suspects + ['other tokens are scored', 'dropout is on in the policy',
-                               'another temperature'],
-                   'before the first update, ask policy and reference for the logits of one '
-                   'prompt, twice', is_certain=True)
-
 # %% ../nbs/10_debugging.ipynb #748314f9
 def kl_is_negative(run: Run) -> Finding | None:
     "The estimate of the KL is below 0 for good."
@@ -218,6 +245,19 @@ def kl_is_negative(run: Run) -> Finding | None:
                     'sampled by other rules (top-k, top-p)', 'means are taken over padding'],
                    'take a token that got likelier: its log-prob less the reference\'s must be '
                    'above 0', True)
+
+# %% ../nbs/10_debugging.ipynb #a6b96e6c
+def scores_are_off_scale(run: Run) -> Finding | None:
+    "Normalised scores have mean 0 and standard deviation 1 at the start."
+    if run.first('score_std') > 5:  # healthy: at most 1.4
+        return Finding(f'scores differ by {run.first("score_std"):.0f} (standard deviation)',
+                       ['the reward is not scaled'], 'normalise it on responses of the reference')
+    ends = run.first('response_tokens') < 0.9*run.limit
+    if run.first('score') < -0.8 and ends:  # healthy: −0.6 or more
+        return Finding(f'the score starts at {run.first("score"):.2f}, and responses end',
+                       ['EOS is not part of the response', 'the reward is not scaled'],
+                       'call agent.ended on a response whose last token is EOS: it must be true')
+    return None
 
 # %% ../nbs/10_debugging.ipynb #d6dcd959
 def kl_explodes(run: Run) -> Finding | None:
@@ -237,20 +277,6 @@ def kl_explodes(run: Run) -> Finding | None:
         check = f'print the advantages of one response: are they all alike? If not, {check}'
     return Finding(seen + ', and the score falls', suspects, check, True)
 
-# %% ../nbs/10_debugging.ipynb #c49b543d
-def score_is_flat(run: Run) -> Finding | None:
-    "The policy moves, and the score does not."
-    kl, score = abs(run.end('kl')), run.end('score')
-    rise = score - run.first('score')
-    if not (0.3 <= kl <= 1.25*run.limit and score < 0.35 and rise < 0.8):  # healthy: more
-        return None
-    suspects = ['scores belong to other responses', 'the score is not on the last token']
-    if kl < 2:
-        suspects.reverse()
-    return Finding(f'the score ends at {score:.2f}, the KL at {run.end("kl"):.1f} nats',
-                   suspects, 'first the ratio, β and explained variance; then print five '
-                   'responses with their scores, and the shaped reward of one')
-
 # %% ../nbs/10_debugging.ipynb #d79e4f3a
 def scores_are_alike(run: Run) -> Finding | None:
     "A standard deviation of 0, or nearly, in some batch."
@@ -266,22 +292,32 @@ def scores_are_alike(run: Run) -> Finding | None:
                        'score one text with other padding behind it: the number must not change')
     return None
 
-# %% ../nbs/10_debugging.ipynb #1caa233a
-def reward_is_wrong(run: Run) -> Finding | None:
-    "What figures beside the curves say: held-out pairs, and a judge."
-    accuracy = run.reward_accuracy
-    if accuracy < 0.45:
-        return Finding(f'the reward model is right on {accuracy:.0%} of held-out pairs',
-                       ['the pairs are swapped'], 'score two texts that you can tell apart', True)
-    if accuracy < 0.65:  # healthy: 0.74 or more
-        return Finding(f'the reward model is right on {accuracy:.0%} of held-out pairs',
-                       ['too few comparisons'], 'teach it more comparisons, or stop at a lower KL')
-    rise = run.end('score') - run.first('score')
-    loss = run.figures.get('gold_sft', math.nan) - run.figures.get('gold_ppo', math.nan)
-    if rise > 0.3 and loss > 0.03:  # healthy: gold rises
-        return Finding(f'the score rises by {rise:.2f}, and gold falls by {loss:.2f}',
-                       ['the reward has the wrong sign', 'too few comparisons',
-                        'the reward pays for length'], 'read twenty responses')
+# %% ../nbs/10_debugging.ipynb #b8504f78
+def entropy_is_odd(run: Run) -> Finding | None:
+    "It is 0 throughout, or small from the start."
+    if run.highest('ppo/entropy') < 1e-3:
+        return Finding('the entropy is 0 throughout', ['entropy and value are swapped'],
+                       'the entropy of equal logits must be log V', True)
+    ends = run.first('response_tokens') < 0.9*run.limit
+    if run.first('ppo/entropy') < 0.6 and ends:  # healthy: 2.1 or more
+        return Finding(f'the entropy starts at {run.first("ppo/entropy"):.2f} nats a token',
+                       ['the temperature is low'], 'sample one prompt twenty times')
+    return None
+
+# %% ../nbs/10_debugging.ipynb #4c11e7b3
+def clipping_is_odd(run: Run) -> Finding | None:
+    "It cuts nothing, or lets a large gradient through."
+    if run.highest('ppo/clip_fraction') == 0 and run.first('ppo/approx_kl') > 1e-3:
+        return Finding('nothing is ever clipped, and yet the policy moves',
+                       ['clipping does not act'],
+                       'call the loss with ratio 1.5, advantage 1 and ε 0.2: it must give −1.2, '
+                       'and the gradient 0', True)
+    if run.first('ppo/grad_norm') > 5:  # healthy: at most 1.35
+        return Finding(f'the gradient norm of update 1 is {run.first("ppo/grad_norm"):.0f}',
+                       ['clipping does not act', 'the value head starts far from 0',
+                        'the reward is not scaled'],
+                       'call the loss with ratio 0.5, advantage −1 and ε 0.2: it must give 0.8, '
+                       'and the gradient 0')
     return None
 
 # %% ../nbs/10_debugging.ipynb #bc08d37b
@@ -337,71 +373,36 @@ def never_ended(
                           'step one learnt unshifted labels'],
                    'the response mask of a demonstration must hold its EOS')
 
-# %% ../nbs/10_debugging.ipynb #f4174fa6
-def numbers_are_missing(run: Run) -> Finding | None:
-    "A metric that is not a number."
-    numbers = run.rows.select_dtypes('number')
-    is_bad = ~numbers.abs().lt(math.inf)  # NaN and infinity
-    if not is_bad.any(axis=None):
+# %% ../nbs/10_debugging.ipynb #c49b543d
+def score_is_flat(run: Run) -> Finding | None:
+    "The policy moves, and the score does not."
+    kl, score = abs(run.end('kl')), run.end('score')
+    rise = score - run.first('score')
+    if not (0.3 <= kl <= 1.25*run.limit and score < 0.35 and rise < 0.8):  # healthy: more
         return None
-    column = is_bad.any().idxmax()
-    update = int(is_bad[column].argmax()) + 1
-    return Finding(f'{column} is {numbers[column].iloc[update - 1]} in row {update}',
-                   ['a number overflowed'], 'which tensor is the first that is not finite?', True)
+    suspects = ['scores belong to other responses', 'the score is not on the last token']
+    if kl < 2:
+        suspects.reverse()
+    return Finding(f'the score ends at {score:.2f}, the KL at {run.end("kl"):.1f} nats',
+                   suspects, 'first the ratio, β and explained variance; then print five '
+                   'responses with their scores, and the shaped reward of one')
 
-# %% ../nbs/10_debugging.ipynb #a6b96e6c
-def scores_are_off_scale(run: Run) -> Finding | None:
-    "Normalised scores have mean 0 and standard deviation 1 at the start."
-    if run.first('score_std') > 5:  # healthy: at most 1.4
-        return Finding(f'scores differ by {run.first("score_std"):.0f} (standard deviation)',
-                       ['the reward is not scaled'], 'normalise it on responses of the reference')
-    ends = run.first('response_tokens') < 0.9*run.limit
-    if run.first('score') < -0.8 and ends:  # healthy: −0.6 or more
-        return Finding(f'the score starts at {run.first("score"):.2f}, and responses end',
-                       ['EOS is not part of the response', 'the reward is not scaled'],
-                       'call agent.ended on a response whose last token is EOS: it must be true')
-    return None
-
-# %% ../nbs/10_debugging.ipynb #4c11e7b3
-def clipping_is_odd(run: Run) -> Finding | None:
-    "It cuts nothing, or lets a large gradient through."
-    if run.highest('ppo/clip_fraction') == 0 and run.first('ppo/approx_kl') > 1e-3:
-        return Finding('nothing is ever clipped, and yet the policy moves',
-                       ['clipping does not act'],
-                       'call the loss with ratio 1.5, advantage 1 and ε 0.2: it must give −1.2, '
-                       'and the gradient 0', True)
-    if run.first('ppo/grad_norm') > 5:  # healthy: at most 1.35
-        return Finding(f'the gradient norm of update 1 is {run.first("ppo/grad_norm"):.0f}',
-                       ['clipping does not act', 'the value head starts far from 0',
-                        'the reward is not scaled'],
-                       'call the loss with ratio 0.5, advantage −1 and ε 0.2: it must give 0.8, '
-                       'and the gradient 0')
-    return None
-
-# %% ../nbs/10_debugging.ipynb #4dea9f93
-def values_are_off(run: Run) -> Finding | None:
-    "The values say nothing, or worse than nothing."
-    column = 'ppo/explained_variance'
-    if run.lowest(column) < -0.5:  # healthy: −0.006 or more
-        return Finding(f'the explained variance is {run.lowest(column):.1f} at its lowest',
-                       ['the value head starts far from 0'],
-                       'before the first step all values must be 0')
-    if max(abs(run.lowest(column)), abs(run.highest(column))) < 1e-3:  # healthy: 0.048 or more
-        return Finding('the explained variance is 0 throughout',
-                       ['values are not learnt', 'entropy and value are swapped'],
-                       'the gradient of value_head.weight must not be 0')
-    return None
-
-# %% ../nbs/10_debugging.ipynb #b8504f78
-def entropy_is_odd(run: Run) -> Finding | None:
-    "It is 0 throughout, or small from the start."
-    if run.highest('ppo/entropy') < 1e-3:
-        return Finding('the entropy is 0 throughout', ['entropy and value are swapped'],
-                       'the entropy of equal logits must be log V', True)
-    ends = run.first('response_tokens') < 0.9*run.limit
-    if run.first('ppo/entropy') < 0.6 and ends:  # healthy: 2.1 or more
-        return Finding(f'the entropy starts at {run.first("ppo/entropy"):.2f} nats a token',
-                       ['the temperature is low'], 'sample one prompt twenty times')
+# %% ../nbs/10_debugging.ipynb #1caa233a
+def reward_is_wrong(run: Run) -> Finding | None:
+    "What figures beside the curves say: held-out pairs, and a judge."
+    accuracy = run.reward_accuracy
+    if accuracy < 0.45:
+        return Finding(f'the reward model is right on {accuracy:.0%} of held-out pairs',
+                       ['the pairs are swapped'], 'score two texts that you can tell apart', True)
+    if accuracy < 0.65:  # healthy: 0.74 or more
+        return Finding(f'the reward model is right on {accuracy:.0%} of held-out pairs',
+                       ['too few comparisons'], 'teach it more comparisons, or stop at a lower KL')
+    rise = run.end('score') - run.first('score')
+    loss = run.figures.get('gold_sft', math.nan) - run.figures.get('gold_ppo', math.nan)
+    if rise > 0.3 and loss > 0.03:  # healthy: gold rises
+        return Finding(f'the score rises by {rise:.2f}, and gold falls by {loss:.2f}',
+                       ['the reward has the wrong sign', 'too few comparisons',
+                        'the reward pays for length'], 'read twenty responses')
     return None
 
 # %% ../nbs/10_debugging.ipynb #4c11e7b4
