@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/turns.html.md"""
 
 # %% auto #0
 __all__ = ['answer_all', 'scripted_conversations', 'turns_in_row', 'as_rollout', 'require_as_many', 'reward_turns',
-           'advantages_across_turns', 'one_rollout', 'ended_turns', 'score_conversations', 'pay_last', 'DialogTrainer',
-           'kl_of_turns', 'dialog_metrics', 'dialog_updates']
+           'advantages_across_turns', 'answer_start', 'one_rollout', 'ended_turns', 'score_conversations', 'pay_last',
+           'DialogTrainer', 'kl_of_turns', 'dialog_metrics', 'dialog_updates']
 
 # %% ../nbs/14_turns.ipynb #14a00004
 from itertools import islice
@@ -142,18 +142,30 @@ def advantages_across_turns(
     advantages, returns = compute_advantage_and_return(*without_holes, gamma, lam)
     return advantages.gather(1, to_place), returns.gather(1, to_place)
 
+# %% ../nbs/14_turns.ipynb #14c00001
+def answer_start(
+    ids: list[int],  # of the whole conversation
+    rollout: Rollout,  # of one row: the answer, and the prompt that it was sampled after
+) -> int:  # where the answer begins in `ids`
+    "Behind what the agent has read, which must be how `ids` begins. Raises ValueError."
+    P = rollout.tokens.shape[1] - rollout.response_mask.shape[1]
+    read = rollout.tokens[0, :P][rollout.mask[0, :P].bool()].tolist()
+    if ids[:len(read)] != read:
+        raise ValueError('an answer was sampled after other tokens than stand before it now: was '
+                         'a message forgotten, or changed by the template?')
+    return len(read)
+
 # %% ../nbs/14_turns.ipynb #def8c296
 def one_rollout(
     tokenizer,  # of a chat model
     conversations: list[list[dict]],  # of `scripted_conversations`
     turns: list[list[Rollout]],  # of `scripted_conversations`
 ) -> Rollout:  # (B, P + R): R from the first answer to the last
-    "The turns of each conversation in one row; sampled tokens keep their log-probs and values."
+    "The turns of each conversation in one row, with log-probs and values. Raises ValueError."
     prompts, rests = [], []
     for messages, of_turn in zip(conversations, turns):
-        answers = [i for i, each in enumerate(messages) if each['role'] == 'assistant']
         ids, _ = conversation_ids(tokenizer, messages)
-        starts = [len(conversation_ids(tokenizer, messages[:i], prompt=True)[0]) for i in answers]
+        starts = [answer_start(ids, rollout) for rollout in of_turn]
         prompts.append(ids[:starts[0]])
         rests.append(turns_in_row(ids, starts, of_turn))
     return as_rollout(prompts, rests, tokenizer.pad_token_id, turns[0][0].temperature)

@@ -30,6 +30,8 @@ from rlhf_nbdev.turns import (
     DialogTrainer,
     advantages_across_turns,
     dialog_updates,
+    ended_turns,
+    kl_of_turns,
     one_rollout,
     pay_last,
     reward_turns,
@@ -315,6 +317,39 @@ def test_each_turn_is_paid_at_its_last_token():
     assert rewards.tolist() == [[1, 0, 0, 2, 0, 0], [0, 3, 0, 0, 0, 4]]
 
 
+def test_a_row_with_fewer_answers_than_scores_is_refused():
+    "Its last score would be paid to nobody; where two answers touch, to the wrong one."
+    zeros = torch.zeros(2, 6)
+    mask = torch.tensor([[1, 0, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    with pytest.raises(ValueError, match='row 1 has 1 answers and 2 scores'):
+        reward_turns(torch.ones(2, 2), zeros, zeros, mask, 0.1)
+
+
+def test_the_kl_of_the_turns_is_that_of_the_conversation(tokenizer, model):
+    agent = Agent(model)
+    conversations, turns = three_turns(agent, tokenizer)
+    rollout = one_rollout(tokenizer, conversations, turns)
+    mask = rollout.response_mask
+    ref_logprobs = torch.randn(mask.shape)
+    by_turn = kl_of_turns(rollout, ref_logprobs)
+    whole = ((rollout.logprobs - ref_logprobs)*mask).sum(1)
+    assert by_turn.shape == (4, 3)
+    assert torch.allclose(by_turn.sum(1), whole, atol=1e-4)
+    for row, of_turn in enumerate(turns):
+        n_first = int(of_turn[0].response_mask.sum())
+        first = (rollout.logprobs - ref_logprobs)[row, :n_first].sum()
+        assert torch.allclose(by_turn[row, 0], first, atol=1e-4)
+
+
+def test_an_answer_stands_behind_what_was_read(tokenizer, model):
+    conversations, turns = three_turns(Agent(model), tokenizer)
+    for at in (0, 2):  # what the user has asked, what has been replied
+        changed = copy.deepcopy(conversations)
+        changed[1][at]['content'] += '!'
+        with pytest.raises(ValueError, match='sampled after other tokens'):
+            one_rollout(tokenizer, changed, turns)
+
+
 def test_one_turn_is_the_old_trainer_to_the_bit(tokenizer, model):
     config = RLHFConfig(batch_size=4, updates=2, prompt_length=64, response_length=8,
                         learning_rate=1e-3)
@@ -365,6 +400,7 @@ def test_each_answer_is_scored_and_one_that_was_cut_off_loses_a_point(tokenizer,
             assert without[row, turn] == len(answer['content'].split())
             cut_off = tokenizer.eos_token_id not in answer['ids']
             assert with_penalty[row, turn] == without[row, turn] - float(cut_off)
+            assert ended_turns(agent, turns)[row, turn] == (not cut_off)
 
 
 def test_the_last_answer_is_paid_for_the_conversation():
@@ -388,6 +424,7 @@ def test_the_loop_pays_each_answer_or_the_last(pays_every_turn, tokenizer, model
     rows = list(dialog_updates(
         trainer, tokenizer, [openings]*9, words_of_each, ['Why?'], pays_every_turn))
     assert [row['update'] for row in rows] == [1, 2]
+    assert rows[1]['kl_1'] + rows[1]['kl_2'] == pytest.approx(rows[1]['kl'], abs=1e-5)
     assert abs(rows[0]['kl']) < 1e-3
     for row, rewards in zip(rows, learnt_from):
         paid = row['score_2'] + row['score_1']*pays_every_turn
