@@ -1,5 +1,5 @@
-"""What lesson 12 compares: what is trained (LoRA, the top blocks, everything), and when the reward
-is paid in a conversation of three turns. Each run begins with the model after step one.
+"""What lessons 12 and 14 compare: what is trained (LoRA, the top blocks, everything), and when the
+reward is paid in a conversation of three turns. Each run begins with the model after step one.
 
 python benchmarks/dialog_choices.py OUT.jsonl [--device cuda] [--jobs 8] [--seeds 3] [--updates 24]
 python benchmarks/dialog_choices.py OUT.jsonl --seconds [--device cpu] [--threads 2]
@@ -40,6 +40,7 @@ from rlhf_nbdev.train import ppo_updates, prompt_batches
 from rlhf_nbdev.turns import (
     DialogTrainer,
     dialog_updates,
+    ended_turns,
     one_rollout,
     score_conversations,
     scripted_conversations,
@@ -57,7 +58,11 @@ CHOICES = {  # name: (what is trained, in how many blocks from the top, learning
     'everything, 1e-5': ('everything', 30, 1e-5),
     'everything, 3e-5': ('everything', 30, 3e-5),
 }
-TURNS = {'paid at every turn': True, 'paid at the end': False}
+TURNS = {  # name: (is every turn paid, β)
+    'paid at every turn': (True, CONFIG.beta),
+    'paid at the end': (False, CONFIG.beta),
+    'paid at the end, β/3': (False, CONFIG.beta/3),  # one score against the KL of three answers
+}
 
 
 def choose_trained(model, what, blocks):
@@ -128,9 +133,10 @@ def ask_held_out(trainer, tokenizer, score_words, n=64):
         mean = (first*real).sum(0)/real.sum(0).clamp(min=1)
         values.append([round(x, 3) for x in mean.tolist()])
     sampled = rollout.response_mask.sum(1).float().mean().item()
+    ended = ended_turns(trainer.agent, turns).float().mean(0).tolist()
     example = [{'role': each['role'], 'content': each['content']} for each in conversations[0]]
     return {'scores': [round(x, 4) for x in scores.mean(0).tolist()], 'values': values,
-            'tokens': sampled, 'all_scores': all_scores,
+            'tokens': sampled, 'ended': [round(x, 4) for x in ended], 'all_scores': all_scores,
             'example': example}
 
 
@@ -138,12 +144,14 @@ def run_turns(name, options):
     "24 updates on conversations of three turns, and held-out conversations before and after."
     trainer, tokenizer, _, score_words, _ = begin(
         *CHOICES['LoRA, 10 blocks'], options, DialogTrainer)
+    pays_every_turn, trainer.beta = TURNS[name]
     before = ask_held_out(trainer, tokenizer, score_words)
     batches = opening_batches(trainer.config.batch_size, options.seed)
     rows = list(dialog_updates(
-        trainer, tokenizer, batches, score_words, REPLIES, TURNS[name]))
+        trainer, tokenizer, batches, score_words, REPLIES, pays_every_turn))
     after = ask_held_out(trainer, tokenizer, score_words)
-    keys = ('score', 'score_1', 'score_2', 'score_3', 'kl', 'response_tokens')
+    keys = ['score', 'kl', 'response_tokens']
+    keys += [f'{name}_{turn}' for name in ('score', 'ended', 'kl') for turn in (1, 2, 3)]
     curve = [{key: round(row[key], 3) for key in keys} for row in rows]
     return {'before': before, 'after': after, 'curve': curve}
 
