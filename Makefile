@@ -31,15 +31,15 @@ train: ratings ## the three steps: demonstrations, comparisons, PPO; options in 
 SLOW := $(addprefix tests/test_,main_job.py train.py faults.py own_material.py train_chat.py chat.py before_step_one.py labeler.py chat_panel.py texts.py own_labels.py machine.py safety.py memory.py architectures.py processes.py answers.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reorder --durations 8
 # the parts that take longest first, each in a process of its own, WORKERS at a time; what is beside
-# the course's path and has tests of its own waits for `make sweeps`
-PARTS := '07*.ipynb' '12*.ipynb' '09*.ipynb' '04*.ipynb' run '08*.ipynb' '03*.ipynb' '13*.ipynb' '1[014]*.ipynb' '0[1256]*.ipynb' '[g-qy]*.ipynb'
-LATER := run/study.ipynb run/pretrain.ipynb protocol.ipynb exercises tools 'deeper/0[1-4]*.ipynb' 'deeper/0[5-9]*.ipynb' 'deeper/1*.ipynb'
+# the course's path and has tests of its own (the pages of the commands, too) waits for `make sweeps`
+PARTS := '07*.ipynb' '12*.ipynb' '09*.ipynb' '04*.ipynb' '14*.ipynb' '08*.ipynb' '03*.ipynb' '13*.ipynb' '1[01]*.ipynb' '0[1256]*.ipynb' '[g-qy]*.ipynb'
+LATER := run protocol.ipynb exercises tools 'deeper/0[1-4]*.ipynb' 'deeper/0[5-9]*.ipynb' 'deeper/1*.ipynb'
 NBTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH xargs -P $(WORKERS) -I {} nbdev_test --n-workers 1 --timing
-test: ratings chat ## the main job, a sample of each sweep, the other tests; then the lessons and the pages of the commands (they take over steps one and two)
+test: ratings chat ## the main job, a sample of each sweep, the other tests; then the lessons (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
-	cd nbs && printf '%s\n' $(PARTS) | $(NBTEST) --skip-file-re '^(study|pretrain|protocol)' {}
+	cd nbs && printf '%s\n' $(PARTS) | $(NBTEST) --skip-file-re '^protocol' {}
 
-sweeps: ratings chat ## all cases of what `make test` tries a sample of (architectures, damaged files, answers, kills), the pages of exercises and tools, the second pages, and three slow ones
+sweeps: ratings chat ## all cases of what `make test` tries a sample of (architectures, damaged files, answers, kills), the pages of commands, exercises and tools, the second pages, and the first hour
 	$(PYTEST) -n $(WORKERS) -m sweep tests
 	SWEEPS=1 $(PYTEST) -n $(WORKERS) tests/test_fuzz.py tests/test_fuzz_models.py tests/test_properties.py
 	cd nbs && printf '%s\n' $(LATER) | $(NBTEST) {}
