@@ -425,10 +425,13 @@ def as_listed(cause):
 
 
 def nearest_cause(cause):
-    "The cause of the list that shares most words; None where none shares any."
+    "The cause of a recorded mistake, or that of the list that shares most words, or None."
     def common(listed):
         return len(set(listed.lower().split()) & words)/len(listed.split())
 
+    for record in recorded():
+        if record['illness'].lower() == cause and record['cause'] in POSSIBLE_CAUSES:
+            return record['cause']
     words = set(cause.split()) - {'the', 'is', 'of', 'in', 'on', 'not'}
     best = max(POSSIBLE_CAUSES, key=common)
     return best if common(best) else None
@@ -439,7 +442,7 @@ def said_of(number, cause):
     listed = as_listed(cause)
     if listed is None:
         near = nearest_cause(cause)
-        meant = f': do you mean "{near}"?' if near else ': `list_causes()` prints it'
+        meant = f': do you mean "{near}"?' if near else ': `list_causes()` prints the names'
         return False, f'patient {number}: "{cause}" is not in the list{meant}'
     patient = patient_of(number)
     if listed == patient.cause:

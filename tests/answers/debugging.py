@@ -17,7 +17,7 @@ answer = {1: 'the loss has the wrong sign'}
 # %% wrong ask_patients: is not in the list: do you mean "the loss has the wrong sign"?
 answer = {1: 'wrong sign of the loss'}
 
-# %% wrong ask_patients: is not in the list: `list_causes()` prints it
+# %% wrong ask_patients: is not in the list: `list_causes()` prints the names
 answer = {1: 'overfitting'}
 
 # %% wrong ask_patients: there is no patient 0
