@@ -6,7 +6,6 @@ FOLDER gets sft.safetensors and ppo.safetensors (what LoRA has learnt in steps o
 rows.jsonl (a row an update) and answers.jsonl (what the models answer to held-out questions before,
 between and after, and what the judge says of it). What is there already is not made again."""
 import argparse
-import copy
 import json
 import time
 from pathlib import Path
@@ -15,7 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from rlhf_nbdev.agent import Agent, rollout_texts
-from rlhf_nbdev.dialog import NEW_FILMS, DialogPrompts, add_lora, film_questions, merge_lora
+from rlhf_nbdev.dialog import (
+    NEW_FILMS,
+    DialogPrompts,
+    add_lora,
+    film_questions,
+    merge_lora,
+    with_adapters,
+)
 from rlhf_nbdev.evaluate import sequence_kl
 from rlhf_nbdev.ppo import RLHFConfig
 from rlhf_nbdev.run.command import begin_step_three
@@ -91,14 +97,6 @@ def answer_all(name, model, reference, tokenizer, score_words, judge):
                    'answer': answer, 'praise': round(float(praise), 4),
                    'fluency': round(float(fluency), 4), 'score': round(float(score), 4),
                    'kl': round(float(nats), 3), 'ended': bool(ended)}
-
-
-def with_adapters(model, path):
-    "A copy of a model, with what LoRA has learnt merged into it."
-    model = copy.deepcopy(model)
-    load_tensors(path, add_lora(model))
-    merge_lora(model)
-    return model
 
 
 def measure(folder, device, score_words):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from common import peak_mib
-from dialog import CONFIG, answer_all, with_adapters
+from dialog import CONFIG, answer_all
 
 from rlhf_nbdev.agent import Agent, TextReward
 from rlhf_nbdev.dialog import (
@@ -30,6 +30,7 @@ from rlhf_nbdev.dialog import (
     film_questions,
     scale_words,
     shared_copy,
+    with_adapters,
 )
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.run.judge import packaged_judge

@@ -7,7 +7,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/dialog.html.md"""
 # %% auto #0
 __all__ = ['FILMS', 'QUESTIONS', 'NEW_FILMS', 'template_pieces', 'hand_over_eos', 'conversation_parts', 'conversation_ids',
            'DialogDemonstrations', 'LoRA', 'add_lora', 'shared_copy', 'merge_lora', 'film_questions', 'film_dialogs',
-           'WordsReward', 'DialogPrompts', 'scale_words']
+           'with_adapters', 'WordsReward', 'DialogPrompts', 'scale_words']
 
 # %% ../nbs/12_dialog.ipynb #15d1eb57
 import copy
@@ -24,7 +24,7 @@ from .agent import Agent, TextReward, reward_scores
 from .dataset import pad_left
 from .ppo import RLHFConfig
 from .reward import RewardModel, ended_ids, normalize
-from .tools.models import context_length
+from .tools.models import context_length, load_tensors
 from .tools.processes import from_all, own_part
 from .tools.tokens import encode, eos_of
 from .train import sample_responses
@@ -234,6 +234,18 @@ def film_dialogs(
     for asked, answer in zip(film_questions(len(answers), seed), answers):
         dialogs.append([*asked, {'role': 'assistant', 'content': answer}])
     return dialogs
+
+# %% ../nbs/12_dialog.ipynb #12b00022
+def with_adapters(
+    model,  # of the Llama kind; is left as it is
+    path,  # of a file of what LoRA has learnt beside it
+    alpha: float = 32.0,  # with which it has learnt
+):  # a model without LoRA
+    "A copy of a model, with what LoRA has learnt merged into it."
+    model = copy.deepcopy(model)
+    load_tensors(path, add_lora(model, alpha=alpha))
+    merge_lora(model)
+    return model
 
 # %% ../nbs/12_dialog.ipynb #15908dcb
 class WordsReward:

@@ -7,7 +7,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/dialog.html.md"""
 # %% auto #0
 __all__ = ['LAYER', 'PER_RANK', 'WRONG_RANKS', 'ask_lora_rank', 'RIGHT_PARTS', 'FINDS', 'ENDS', 'BEGINS', 'CHOICES',
            'WHOLE_MASKS', 'ASSISTANT', 'USER', 'SYSTEM', 'TURN_CASES', 'check_turn_mask', 'WIDTH', 'check_without_lora',
-           'one_number', 'judge_rank', 'judge_lora_rank', 'plain_turn_mask', 'header_places', 'draw_turns',
+           'whole_number', 'judge_rank', 'judge_lora_rank', 'plain_turn_mask', 'header_places', 'draw_turns',
            'random_turns', 'end_of', 'turns_of', 'behind_part', 'counted_from_first', 'forgetful', 'with_gaps',
            'in_any_order', 'fixed_header', 'not_the_first', 'found_in_text', 'last_eos', 'next_opening', 'next_header',
            'is_closed', 'every_eos', 'one_earlier', 'without_header_tokens', 'every_second_turn', 'every_second_text',
@@ -21,7 +21,6 @@ __all__ = ['LAYER', 'PER_RANK', 'WRONG_RANKS', 'ask_lora_rank', 'RIGHT_PARTS', '
 # %% ../../nbs/exercises/dialog.ipynb #d8e683b4
 import copy
 import random
-from itertools import combinations
 
 import torch
 import torch.nn as nn
@@ -30,10 +29,11 @@ from rlhf_nbdev.tools.exercises import (
     Check,
     Question,
     agree,
+    alone_and_in_pairs,
     as_plain,
-    as_tensor,
     error_in_words,
     in_words,
+    one_number,
     own_luck,
 )
 
@@ -53,15 +53,9 @@ WRONG_RANKS = {  # rank -> what was counted
 }
 
 # %% ../../nbs/exercises/dialog.ipynb #0e8862b1
-def one_number(value, name):
-    tensor = as_tensor(as_plain(value))
-    assert tensor is not None, f'`{name}` must be a number'
-    assert tensor.numel() == 1, (
-        f'`{name}` is {in_words(value)}, and one number is asked for (in Python 1,000 is two '
-        'numbers: write 1_000)')
-    number = tensor.item()
-    assert tensor.isfinite() and number == round(number), (
-        f'`{name}` is {number:.6g}, and a whole number is asked for')
+def whole_number(value, name):
+    number = one_number(value, name)
+    assert number == round(number), f'`{name}` is {number:.6g}, and a whole number is asked for'
     return int(number)
 
 # %% ../../nbs/exercises/dialog.ipynb #95d00dde
@@ -80,7 +74,7 @@ def judge_rank(rank):
 # %% ../../nbs/exercises/dialog.ipynb #7ecd1f64
 def judge_lora_rank(rank, numbers, *more):
     assert not more, 'these are more than two values: in Python 1,000 is two numbers, write 1_000'
-    rank, numbers = one_number(rank, 'rank'), one_number(numbers, 'numbers')
+    rank, numbers = whole_number(rank, 'rank'), whole_number(numbers, 'numbers')
     judge_rank(rank)
     right = rank*PER_RANK
     wrong = {
@@ -396,17 +390,8 @@ def with_parts(*changes):
 def turn_mistakes():
     "Each mistake alone, then each with one of another part."
     parts = {'find': FINDS, 'begin': BEGINS, 'end': ENDS, 'choose': CHOICES}
-    mistakes = {}
-    for part, versions in parts.items():
-        for said, version in versions.items():
-            mistakes[said] = with_parts((part, version))
-    mistakes |= WHOLE_MASKS
-    for one, other in combinations(parts, 2):
-        for said, version in parts[one].items():
-            for besides, other_version in parts[other].items():
-                mistakes[f'{said}. Besides, {besides}'] = with_parts(
-                    (one, version), (other, other_version))
-    return mistakes
+    alone, in_pairs = alone_and_in_pairs(parts, with_parts)
+    return alone | WHOLE_MASKS | in_pairs
 
 # %% ../../nbs/exercises/dialog.ipynb #f133bdd4
 ASSISTANT, USER, SYSTEM = [1, 520, 9531, 198], [1, 4093, 198], [1, 9690, 198]

@@ -7,27 +7,20 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/turns.html.md"""
 # %% auto #0
 __all__ = ['FIRST_TOKEN', 'LAST_OF_FIRST', 'WRONG_FIRSTS', 'WRONG_LASTS', 'ask_discounted', 'plain_turn_advantages',
            'ADVANTAGE_MISTAKES', 'check_turn_advantages', 'RAISED', 'RIGHT_KEEP', 'SYSTEMS', 'BEGINNINGS', 'COUNTS',
-           'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES', 'check_keep_newest', 'one_return',
-           'judge_return', 'judge_discounted', 'advantages_from_end', 'changed_advantages', 'with_other_dials',
-           'through_the_holes', 'decayed_in_holes', 'only_sampled', 'masked_inputs', 'row_with_holes', 'random_holes',
-           'Tokens', 'apart', 'plain_keep_newest', 'kept_or_raised', 'talk', 'random_chat', 'keep_by', 'refuse',
-           'one_by_one', 'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped',
-           'two_at_a_time', 'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long',
-           'goes_on_dropping', 'no_beginning_after_drop', 'back_while_user_fits', 'changed_result',
-           'raises_if_too_long', 'rebuilt', 'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids']
+           'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES', 'check_keep_newest', 'judge_return',
+           'judge_discounted', 'advantages_from_end', 'changed_advantages', 'with_other_dials', 'through_the_holes',
+           'decayed_in_holes', 'only_sampled', 'masked_inputs', 'row_with_holes', 'random_holes', 'Tokens', 'apart',
+           'plain_keep_newest', 'kept_or_raised', 'talk', 'random_chat', 'keep_by', 'refuse', 'one_by_one',
+           'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped', 'two_at_a_time',
+           'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long', 'goes_on_dropping',
+           'no_beginning_after_drop', 'back_while_user_fits', 'changed_result', 'raises_if_too_long', 'rebuilt',
+           'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids']
 
 # %% ../../nbs/exercises/turns.ipynb #14e00004
 import random
 from dataclasses import dataclass
-from itertools import combinations
 
-from rlhf_nbdev.tools.exercises import (
-    Check,
-    Question,
-    as_plain,
-    as_tensor,
-    in_words,
-)
+from ..tools.exercises import Check, Question, alone_and_in_pairs, one_number
 
 # %% ../../nbs/exercises/turns.ipynb #14e00007
 FIRST_TOKEN = 0.5*3 + 0.5**3*8
@@ -56,15 +49,6 @@ WRONG_LASTS = [  # return of the last token of the first answer, and what was do
 ]
 
 # %% ../../nbs/exercises/turns.ipynb #14e00008
-def one_return(value, name):
-    "The number in what a reader gives."
-    tensor = as_tensor(as_plain(value))
-    assert tensor is not None, f'`{name}` must be a number'
-    assert tensor.numel() == 1, f'`{name}` is {in_words(value)}, and one number is asked for'
-    assert tensor.isfinite(), f'`{name}` is {tensor.item()}'
-    return tensor.item()
-
-
 def judge_return(value, name, right, wrong):
     for number, said in wrong:
         assert abs(value - number) > 1e-3, f'`{name}` is {value:.6g}: {said}'
@@ -74,8 +58,8 @@ def judge_return(value, name, right, wrong):
 
 # %% ../../nbs/exercises/turns.ipynb #14e00009
 def judge_discounted(first_token, last_of_first):
-    first = one_return(first_token, 'first_token')
-    last = one_return(last_of_first, 'last_of_first')
+    first = one_number(first_token, 'first_token')
+    last = one_number(last_of_first, 'last_of_first')
     assert abs(first - LAST_OF_FIRST) > 1e-3 or abs(last - FIRST_TOKEN) > 1e-3, (
         '`first_token` and `last_of_first` are swapped')
     judge_return(first, 'first_token', FIRST_TOKEN, WRONG_FIRSTS)
@@ -552,17 +536,8 @@ def keep_mistakes():
     "Each mistake alone, then each with one of another part."
     parts = {'system': SYSTEMS, 'begins': BEGINNINGS, 'count': COUNTS, 'fits': FITS,
              'nothing': NOTHING_FITS, 'order': ORDERS}
-    mistakes = {}
-    for part, versions in parts.items():
-        for said, version in versions.items():
-            mistakes[said] = keep_with((part, version))
-    mistakes |= OTHER_KEEPS
-    for one, other in combinations(parts, 2):
-        for said, version in parts[one].items():
-            for besides, other_version in parts[other].items():
-                mistakes[f'{said}. Besides, {besides}'] = keep_with(
-                    (one, version), (other, other_version))
-    return mistakes
+    alone, in_pairs = alone_and_in_pairs(parts, keep_with)
+    return alone | OTHER_KEEPS | in_pairs
 
 # %% ../../nbs/exercises/turns.ipynb #a157bdcd
 def chat_with_ids():

@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/exercises.html.md"""
 
 # %% auto #0
 __all__ = ['as_plain', 'as_tensor', 'agree', 'own_luck', 'Outcome', 'gradients_of', 'outcome_of', 'in_words', 'two_results',
-           'error_in_words', 'full_stop', 'common_difference', 'Check', 'no_warnings', 'case_alone',
-           'gradient_in_words', 'Question']
+           'one_number', 'error_in_words', 'full_stop', 'common_difference', 'Check', 'no_warnings', 'case_alone',
+           'gradient_in_words', 'alone_and_in_pairs', 'Question']
 
 # %% ../../nbs/tools/exercises.ipynb #e9a0b960
 import copy
@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
+from itertools import combinations
 from numbers import Number
 from types import SimpleNamespace
 
@@ -173,6 +174,17 @@ def two_results(got, expected):
     place = tuple(differs.nonzero()[0].tolist())
     return (f'at [{", ".join(map(str, place))}] {in_words(here[place])} comes out, '
             f'and {in_words(right[place])} is right')
+
+# %% ../../nbs/tools/exercises.ipynb #d0c00001
+def one_number(value, name):
+    "The number that a reader gives under this name. Raises AssertionError, which says what it is."
+    tensor = as_tensor(as_plain(value))
+    assert tensor is not None, f'`{name}` must be a number'
+    assert tensor.numel() == 1, (
+        f'`{name}` is {in_words(value)}, and one number is asked for (in Python 1,000 is two '
+        'numbers: write 1_000)')
+    assert tensor.isfinite(), f'`{name}` is {tensor.item()}, and a finite number is asked for'
+    return tensor.item()
 
 # %% ../../nbs/tools/exercises.ipynb #663588fd
 def error_in_words(error):
@@ -340,6 +352,38 @@ def gradient_in_words(got, expected):
             return f'the number is right, but a gradient reaches `{name}`, which is a constant here'
     name = next(name for name in expected if not agree(got[name], expected[name]))
     return f'the number is right, but the gradient that reaches `{name}` is wrong'
+
+# %% ../../nbs/tools/exercises.ipynb #d0c00004
+def alone_and_in_pairs(
+    parts,  # by name: what can be wrong in it, each with what is said of it
+    with_parts,  # (name, version), … -> a version of the answer with these
+):
+    "Mistakes in one part, and mistakes in two, by what is said of them."
+    alone, in_pairs = {}, {}
+    for part, versions in parts.items():
+        for said, version in versions.items():
+            alone[said] = with_parts((part, version))
+    for one, other in combinations(parts, 2):
+        for said, version in parts[one].items():
+            for besides, other_version in parts[other].items():
+                in_pairs[f'{said}. Besides, {besides}'] = with_parts(
+                    (one, version), (other, other_version))
+    return alone, in_pairs
+
+# %% ../../nbs/tools/exercises.ipynb #d0c00006
+@patch
+def assert_told_apart(self: Check):
+    "Each mistake in one part is wrong in some case, and differs from those before it."
+    outcomes = {'right': self.outcomes(self.right)}
+    for meaning, mistake in self.mistakes.items():
+        if '. Besides' in meaning:
+            continue
+        got = self.outcomes(mistake)
+        for other, before in outcomes.items():
+            assert not all(map(Outcome.same_as, got, before)), (meaning, other)
+        outcomes[meaning] = got
+    for meaning in list(outcomes)[1::10]:
+        assert self.verdict(self.mistakes[meaning]) == meaning
 
 # %% ../../nbs/tools/exercises.ipynb #a85c4920
 class Question:
