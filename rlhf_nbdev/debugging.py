@@ -6,8 +6,8 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/debugging.html.md"""
 
 # %% auto #0
 __all__ = ['SYMPTOMS', 'OF_PPO', 'OF_ANY_METHOD', 'AT_THE_END', 'NOT_AT_FIRST', 'BY_THE_LIMIT', 'READS', 'CURVES_OF_A_TRACE',
-           'read_patients', 'Run', 'Finding', 'run_of', 'draw_on_band', 'draw_range', 'ratio_is_off', 'guesses_by_size',
-           'beta_is_odd', 'values_are_off', 'numbers_are_missing', 'kl_does_not_start_at_zero', 'kl_is_zero',
+           'read_patients', 'Run', 'Finding', 'run_of', 'draw_on_band', 'draw_range', 'kl_does_not_start_at_zero',
+           'ratio_is_off', 'guesses_by_size', 'beta_is_odd', 'values_are_off', 'numbers_are_missing', 'kl_is_zero',
            'kl_is_negative', 'scores_are_off_scale', 'kl_explodes', 'scores_are_alike', 'entropy_is_odd',
            'clipping_is_odd', 'last_updates_move_far', 'lengths_are_odd', 'never_ended', 'score_is_flat',
            'reward_is_wrong', 'too_much_is_clipped', 'means_are_off', 'estimates_disagree', 'settings_are_odd',
@@ -134,6 +134,21 @@ def draw_range(
     if name:
         ax.plot(updates, values.mean(), color=color, label=name)
 
+# %% ../nbs/10_debugging.ipynb #8b9f92c2
+def kl_does_not_start_at_zero(run: Run) -> Finding | None:
+    "Policy and reference differ before the first step."
+    start = run.first('kl')
+    if not abs(start) > 1:  # healthy: 0
+        return None
+    suspects = ['the reference is another model', 'dropout is on in the reference']
+    if run.end('kl') < start:  # it falls, as shorter responses cost less
+        suspects.reverse()
+    return Finding(f'the KL is {start:.1f} nats before anything was learnt',
+                   suspects + ['other tokens are scored', 'dropout is on in the policy',
+                               'another temperature'],
+                   'before the first update, ask policy and reference for the logits of one '
+                   'prompt, twice', is_certain=True)
+
 # %% ../nbs/10_debugging.ipynb #7f2f8611
 def ratio_is_off(run: Run) -> Finding | None:
     "Sampling and scoring do not agree, before anything was learnt."
@@ -173,7 +188,7 @@ def beta_is_odd(run: Run) -> Finding | None:
                        'set beta: the policy is free to fool the reward model')
     if run.first('beta') >= 0.5:
         return Finding(f'β is {run.first("beta"):g}', ['the KL penalty is too large'],
-                       'compare β times the KL with what the score has gained')
+                       'halve beta: the score should then rise further')
     return None
 
 # %% ../nbs/10_debugging.ipynb #4dea9f93
@@ -201,21 +216,6 @@ def numbers_are_missing(run: Run) -> Finding | None:
     update = int(is_bad[column].argmax()) + 1
     return Finding(f'{column} is {numbers[column].iloc[update - 1]} in row {update}',
                    ['a number overflowed'], 'which tensor is the first that is not finite?', True)
-
-# %% ../nbs/10_debugging.ipynb #8b9f92c2
-def kl_does_not_start_at_zero(run: Run) -> Finding | None:
-    "Policy and reference differ before the first step."
-    start = run.first('kl')
-    if not abs(start) > 1:  # healthy: 0
-        return None
-    suspects = ['the reference is another model', 'dropout is on in the reference']
-    if run.end('kl') < start:  # it falls, as shorter responses cost less
-        suspects.reverse()
-    return Finding(f'the KL is {start:.1f} nats before anything was learnt',
-                   suspects + ['other tokens are scored', 'dropout is on in the policy',
-                               'another temperature'],
-                   'before the first update, ask policy and reference for the logits of one '
-                   'prompt, twice', is_certain=True)
 
 # %% ../nbs/10_debugging.ipynb #2e3456e6
 def kl_is_zero(run: Run) -> Finding | None:
@@ -393,7 +393,9 @@ def reward_is_wrong(run: Run) -> Finding | None:
     accuracy = run.reward_accuracy
     if accuracy < 0.45:
         return Finding(f'the reward model is right on {accuracy:.0%} of held-out pairs',
-                       ['the pairs are swapped'], 'score two texts that you can tell apart', True)
+                       ['the pairs are swapped'],
+                       'print three pairs: is the chosen one the worse? If not, has the loss of a '
+                       'pair lost its minus?', True)
     if accuracy < 0.65:  # healthy: 0.74 or more
         return Finding(f'the reward model is right on {accuracy:.0%} of held-out pairs',
                        ['too few comparisons'], 'teach it more comparisons, or stop at a lower KL')
@@ -413,7 +415,7 @@ def too_much_is_clipped(run: Run) -> Finding | None:
         return None
     return Finding(f'{clipped:.0%} is clipped, and hardly anything moved',
                    ['the second branch lost its advantage'],
-                   'call the loss with ratio 1 and any advantage: both branches must give '
+                   'call the loss with ratio 1 and advantage 2: both branches must give '
                    '−advantage')
 
 # %% ../nbs/10_debugging.ipynb #4c92ac83

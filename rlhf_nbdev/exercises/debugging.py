@@ -475,10 +475,10 @@ class Diagnoses(Question):
         return ' '.join(map(full_stop, wrong)) or None
 
     def assert_right(self, values):
-        "For the solution, which stands folded: it has to be right, and one line says so."
-        mistake = self.verdict(values)
-        assert not mistake, mistake
-        print(textwrap.fill(f'{len(PATIENTS)} of {len(PATIENTS)} are right: '
+        "For a solution, which stands folded: whom it names has to be right; one line says so."
+        right, wrong, _ = self.said(values)
+        assert right and not wrong, wrong
+        print(textwrap.fill(f'{len(right)} of {len(right)} are right: '
                             f'{full_stop(self.success)}', 90))
 
     def __call__(self, values):
