@@ -517,6 +517,7 @@ class Findings(list):
     n_symptoms = len(SYMPTOMS)
     n_asked = n_symptoms
     not_asked = ()  # names of functions
+    knows_limit = True  # of the length of a response
 
     def __str__(self):
         if self:
@@ -528,6 +529,9 @@ class Findings(list):
             if len(asked) > len(self.not_asked):
                 names = 'not ' + ', '.join(self.not_asked)
             said += f' It asked for {self.n_asked} of {self.n_symptoms} symptoms ({names}).'
+        if not self.knows_limit:
+            said += (' Without `response_length` it sees no lengths near the limit, and no score '
+                     'or entropy that is small at the start.')
         return (f'{said} That is no proof: of 51 of the 140 sick runs that tested it, it said the '
                 'same. So read twenty responses, then make the ten checks of the page "The first '
                 'hour".')
@@ -563,6 +567,7 @@ def findings_of(run: Run) -> Findings:  # the certain ones first
     findings = Findings(sorted(found, key=lambda finding: not finding.is_certain))
     findings.n_asked = len(symptoms)
     findings.not_asked = [each.__name__ for each in SYMPTOMS if each not in symptoms]
+    findings.knows_limit = not math.isnan(run.limit)
     return findings
 
 # %% ../nbs/10_debugging.ipynb #82105c16
@@ -602,7 +607,8 @@ def diagnose(
     """What looks wrong in a run, what it may come from, and what to check next.
 
     Columns are named as in `metrics.jsonl`; what needs one that is missing is not asked. Rows say
-    nothing of settings: without `response_length`, exploding KL and flat scores are not asked.
+    nothing of settings: without `response_length` it does not ask for exploding KL, flat scores,
+    lengths near the limit, and a score or an entropy that is small at the start.
     Raises FileNotFoundError, and ValueError before the first update."""
     if isinstance(run, (str, Path)):
         run = read_run(run)

@@ -150,6 +150,8 @@ def test_how_many_symptoms_were_asked_is_said():
         assert findings_of(run).n_asked == n_asked
         assert (f'It asked for {n_asked} of {every} symptoms' in said) == (n_asked < every)
         assert 'read twenty responses' in said
+        unknown = 'response_length' not in run.settings
+        assert ('sees no lengths near the limit' in said) == unknown
 
 
 @pytest.mark.parametrize('symptom', SYMPTOMS, ids=lambda symptom: symptom.__name__)
