@@ -73,12 +73,12 @@ def group_normalised(
 
 # %% ../nbs/11_beyond_ppo.ipynb #7bd72984
 def for_each_token(
-    baseline: Callable,  # (G, K) -> (G, K)
+    compare: Callable,  # rewards (G, K) -> advantages (G, K), such as `leave_one_out`
 ) -> Callable:  # rewards (B, R), mask (B, R), K -> advantages (B, R)
-    "Turn a baseline of whole responses into one that gives each token its response's advantage."
+    "Compare whole responses, and give each token the advantage of its response."
     def advantages(rewards, mask, K):
         of_responses = rewards.sum(1).view(-1, K)  # (G, K)
-        return baseline(of_responses).view(-1, 1)*mask
+        return compare(of_responses).view(-1, 1)*mask
     return advantages
 
 # %% ../nbs/11_beyond_ppo.ipynb #cabb094f
