@@ -21,6 +21,7 @@ from rlhf_nbdev.dialog import NEW_FILMS, add_lora, film_questions
 from rlhf_nbdev.ppo import RLHFConfig
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.run import chat, dialogs, inputs
+from rlhf_nbdev.run.chat_panel import comparison_record
 from rlhf_nbdev.run.checkpoint import read_checkpoint
 from rlhf_nbdev.run.command import parse_options, train
 from rlhf_nbdev.run.dialogs import CHAT_PPO, CHAT_RUN
@@ -197,6 +198,32 @@ def test_without_a_reward_it_is_that_of_the_embedded_model(files, monkeypatch):
     assert 'taught by people' in (folder/'report.html').read_text()
 
 
+def write_clicks(path, n):
+    "Comparisons as the chat panel writes them."
+    with open(path, 'w') as file:
+        for i in range(n):
+            replies = [{'content': f'I loved film {i}.', 'model': 'a'},
+                       {'content': f'Film {i} was dull.', 'model': 'b'}]
+            chosen, rejected = ({'role': 'assistant'} | reply for reply in replies)
+            asked = [{'role': 'user', 'content': f'What about film {i}?'}]
+            file.write(json.dumps(comparison_record(asked, chosen, rejected)) + '\n')
+
+
+def test_clicks_of_the_panel_teach_the_reward(files, monkeypatch):
+    monkeypatch.setattr(dialogs, 'fine_tune', lambda run, config, model, tokenizer: (model, '', {}))
+    write_clicks(files/'clicks.jsonl', 30)
+    said = StringIO()
+    with redirect_stdout(said):
+        folder = train(*settings_of(files, out=str(files/'clicked'), updates=1, reward='',
+                                    preferences=str(files/'clicks.jsonl')))
+    assert 'comparisons: 27 to learn from, 3 held out' in said.getvalue()
+    reward = dialogs.AnswerReward.from_pretrained(
+        folder/'reward_model', load_model(str(files/'model'))[1], 'cpu')
+    liked, not_liked = reward.function(['I loved film 99.', 'Film 99 was dull.'])
+    assert liked > not_liked
+    assert 'taught by own comparisons' in (folder/'report.html').read_text()
+
+
 def unjudged(words):
     "The command in a fork, without the seconds that a judge takes to learn."
     from rlhf_nbdev.run.command import train_command
@@ -238,14 +265,16 @@ def test_a_function_is_asked_about_questions(files, monkeypatch):
     ({'n_train': 100}, '--chat and --n_train do not go together'),
     ({'prompts': 'own.csv'}, '--chat and --prompts do not go together'),
     ({'demonstrations': 'own.csv'}, '--chat and --demonstrations do not go together'),
-    ({'preferences': 'own.csv'}, '--chat and --preferences do not go together'),
+    ({'preferences': 'none.jsonl'}, 'none.jsonl'),
+    ({'preferences': 'clicks.jsonl', 'method': 'dpo'},
+     '--chat and --method dpo do not learn from --preferences'),
     ({'batch_size': 2000}, 'batch_size 2000 exceeds the 1000 prompts'),
     ({'prompt_length': 4}, 'prompt_length is 4: raise it'),
 ])
 def test_what_does_not_suit_a_chat_model_is_refused_at_once(change, message, files):
     folder = files/'refused'
-    words = options_of(files, reward=files/'reward', out=folder, **change)
-    result = run(*map(str, words))
+    reward = {} if 'preferences' in change else {'reward': files/'reward'}
+    result = run(*map(str, options_of(files, out=folder, **reward, **change)))
     assert_refused(result, message)
     assert 'fine-tuning' not in result.stderr and not folder.exists()
 

@@ -277,7 +277,8 @@ def find_or_fit_reward(
         return reward, {'source': 'function', 'function': run.reward}
     print('step two of three, made or found: a model that scores', flush=True)
     if run.chat:
-        reward, stage, figures = fit_answer_reward(run, config, inputs.tokenizer, inputs.ratings)
+        reward, stage, figures = fit_answer_reward(
+            run, config, inputs.tokenizer, inputs.ratings, inputs.preferences)
     else:
         reward, stage, figures = fit_reward_model(
             run, config, model, inputs.tokenizer, inputs.ratings, inputs.reviews,

@@ -6,11 +6,12 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/dialogs.html.md"""
 
 # %% auto #0
 __all__ = ['CHAT_RUN', 'CHAT_PPO', 'FilmQuestions', 'question_sets', 'dialog_demonstrations', 'learn_dialogs',
-           'fine_tune_dialogs', 'AnswerReward', 'fit_answer_reward', 'around_question', 'add_seeded_lora',
-           'try_dialogs', 'evaluate_answers']
+           'fine_tune_dialogs', 'AnswerReward', 'answers_alone', 'find_answer_comparisons', 'fit_answer_reward',
+           'around_question', 'add_seeded_lora', 'try_dialogs', 'evaluate_answers']
 
 # %% ../../nbs/run/dialogs.ipynb #41e76f13
 import copy
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,9 +41,13 @@ from rlhf_nbdev.run.stages import (
     RunConfig,
     digest_model,
     find_or_make_steps,
+    find_preferences,
+    fine_tune,
+    fit_reward_model,
     keep_stage,
     names_function,
     read_fine_tuned,
+    require_rows,
 )
 from ..sft import load_sentences, sft_batch_loss, train_sft
 from ..tools.models import load_model, load_tokenizer
@@ -196,12 +201,46 @@ def from_pretrained(cls: AnswerReward,
                          f'reward model knows {n_known}: it has learnt with another one')
     return cls(reward_model.to(device), words_tokenizer, tokenizer)
 
+# %% ../../nbs/run/dialogs.ipynb #c9a00001
+def answers_alone(
+    rows: list[dict],  # of `read_preferences`
+) -> tuple[list[dict], dict]:  # the same comparisons without prompts; left out, by reason
+    "Comparisons of answers as `WordsReward` reads them."
+    alone, left_out = [], Counter()
+    for row in rows:
+        chosen, rejected = row['chosen'].strip(), row['rejected'].strip()
+        if '\n\nHuman:' in chosen or '\n\nHuman:' in rejected:
+            left_out['more than one answer'] += 1
+        elif chosen == rejected:
+            left_out['both sides alike'] += 1
+        else:
+            alone.append({'prompt': '', 'chosen': chosen, 'rejected': rejected})
+    return alone, dict(left_out)
+
+# %% ../../nbs/run/dialogs.ipynb #c9a00003
+def find_answer_comparisons(
+    run: RunConfig,
+) -> tuple[list, list, dict] | None:  # to learn from; held out; left out, by reason
+    "`find_preferences` for a chat model. Raises as that does, and ValueError."
+    found = find_preferences(run)
+    if found is None:
+        return None
+    sides, left_out = [], Counter(found[2])
+    for rows in found[:2]:
+        alone, reasons = answers_alone(rows)
+        sides.append(alone)
+        left_out.update(reasons)
+    for side in sides:
+        require_rows(run.preferences, 'comparisons of answers', len(side), 1, left_out)
+    return *sides, dict(left_out)
+
 # %% ../../nbs/run/dialogs.ipynb #cb4d5a13
 def fit_answer_reward(
     run: RunConfig,
     config: RLHFConfig,  # the seed
     tokenizer,  # the chat model's
     ratings: pd.DataFrame | None,  # of `find_ratings`; None: learn from labels
+    preferences: tuple | None = None,  # of `find_answer_comparisons`; these come first
 ) -> tuple[AnswerReward, Path, dict]:  # the reward, its folder, and its figures
     "Step two for a chat model, or the reward model at `run.reward`. Raises ValueError."
     if run.reward:
@@ -209,8 +248,15 @@ def fit_answer_reward(
     on_reviews = RunConfig(
         rated_sentences=run.rated_sentences, reward_pairs=run.reward_pairs, stages=run.stages,
         reward_learning_rate=run.reward_learning_rate, device=run.device)
-    _, words_tokenizer, reward_model, folder, figures = find_or_make_steps(
-        on_reviews, RLHFConfig(seed=config.seed), ratings)
+    seeded = RLHFConfig(seed=config.seed)
+    if preferences is None:
+        _, words_tokenizer, reward_model, folder, figures = find_or_make_steps(
+            on_reviews, seeded, ratings)
+    else:
+        base_model, words_tokenizer = load_model()
+        model, _, _ = fine_tune(on_reviews, seeded, base_model, words_tokenizer)
+        reward_model, folder, figures = fit_reward_model(
+            on_reviews, seeded, model, words_tokenizer, None, None, preferences)
     return AnswerReward(reward_model, words_tokenizer, tokenizer), folder, figures
 
 # %% ../../nbs/run/dialogs.ipynb #e7644106

@@ -42,7 +42,12 @@ from rlhf_nbdev.reward import (
     normalize,
 )
 from .chat import check_template
-from .dialogs import around_question, question_sets, try_dialogs
+from rlhf_nbdev.run.dialogs import (
+    around_question,
+    find_answer_comparisons,
+    question_sets,
+    try_dialogs,
+)
 from .judge import keep_judge, packaged_judge
 from .loggers import require_logger
 from rlhf_nbdev.run.stages import (
@@ -399,7 +404,11 @@ def find_teachers(
     "Comparisons of one's own, else ratings, else labelled reviews. Raises as these are read."
     if run.reward:
         return
-    inputs.preferences = find_preferences(run)
+    if run.chat and run.preferences and config.method == 'dpo':
+        raise ValueError('--chat and --method dpo do not learn from --preferences: with any other '
+                         'method a reward model learns from them, and the policy from that')
+    find = find_answer_comparisons if run.chat else find_preferences
+    inputs.preferences = find(run)
     inputs.ratings = find_ratings(run)
     if inputs.preferences is None and inputs.ratings is None and not run.chat:
         inputs.reviews = inputs.data
@@ -459,7 +468,10 @@ def try_comparisons(
     inputs: RunInputs,  # with its teachers
 ):
     "What teaches the reward model is there, and its longest text goes through the model."
-    tokenizer, scorer = inputs.tokenizer, RewardModel(inputs.base.model)
+    model, tokenizer = inputs.base.model, inputs.tokenizer
+    if run.chat:  # the embedded model reads the answers
+        model, tokenizer = load_model()
+    scorer = RewardModel(model)
     if inputs.preferences is not None:
         train, held_out, left_out = inputs.preferences
         longest = longest_comparison(scorer)
@@ -473,7 +485,7 @@ def try_comparisons(
         reviews = inputs.reviews['train']
         length = config.prompt_length + config.response_length
         tokens = LabelPairs(tokenizer, reviews.texts, reviews.labels, 1, length)[0]['chosen']
-    tokens = tokens[None].to(inputs.base.model.device)
+    tokens = tokens[None].to(model.device)
     scorer(tokens, torch.ones_like(tokens))
 
 # %% ../../nbs/run/inputs.ipynb #23174500
@@ -518,6 +530,8 @@ def try_steps(
         raise ValueError(f'{error} on a first response: {first_line(error.__cause__)}') from None
     if run.chat:
         try_dialogs(run, config, policy.model, tokenizer)
+        if inputs.preferences is not None:
+            try_comparisons(run, config, inputs)
         return
     if not run.sft:
         try_demonstrations(run, config, model, tokenizer)

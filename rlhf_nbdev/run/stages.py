@@ -139,8 +139,7 @@ def require_chat_material(
         raise ValueError('--chat wants a chat model, and the embedded model is none: leave --model '
                          "out, or name a chat model; from Python, `RunConfig(**CHAT_RUN)` of "
                          'run/dialogs')
-    usual = {'data': 'package', 'n_train': 10_000, 'prompts': '', 'demonstrations': '',
-             'preferences': ''}
+    usual = {'data': 'package', 'n_train': 10_000, 'prompts': '', 'demonstrations': ''}
     for name, value in usual.items():
         if getattr(material, name) != value:
             raise ValueError(f'--chat and --{name} do not go together: a chat model learns from '
