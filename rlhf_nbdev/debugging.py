@@ -143,9 +143,9 @@ def kl_does_not_start_at_zero(run: Run) -> Finding | None:
     suspects = ['the reference is another model', 'dropout is on in the reference']
     if run.end('kl') < start:  # it falls, as shorter responses cost less
         suspects.reverse()
-    return Finding(f'the KL is {start:.1f} nats before anything was learnt',
-                   suspects + ['other tokens are scored', 'dropout is on in the policy',
-                               'another temperature'],
+    suspects += ['other tokens are scored', 'dropout is on in the policy', 'another temperature',
+                 'the reference is scored another way']
+    return Finding(f'the KL is {start:.1f} nats before anything was learnt', suspects,
                    'before the first update, ask policy and reference for the logits of one '
                    'prompt, twice', is_certain=True)
 
@@ -519,22 +519,27 @@ class Findings(list):
     not_asked = ()  # names of functions
     knows_limit = True  # of the length of a response
 
-    def __str__(self):
-        if self:
-            return '\n'.join(map(str, self))
-        said = 'The doctor of lesson 10 found nothing suspicious.'
+    def what_was_asked(self) -> list[str]:  # no sentence if everything was
+        said = []
         if self.n_asked < self.n_symptoms:
             asked = [each.__name__ for each in SYMPTOMS if each.__name__ not in self.not_asked]
             names = ', '.join(asked)
             if len(asked) > len(self.not_asked):
                 names = 'not ' + ', '.join(self.not_asked)
-            said += f' It asked for {self.n_asked} of {self.n_symptoms} symptoms ({names}).'
+            said.append(f'It asked for {self.n_asked} of {self.n_symptoms} symptoms ({names}).')
         if not self.knows_limit:
-            said += (' Without `response_length` it sees no lengths near the limit, and no score '
-                     'or entropy that is small at the start.')
-        return (f'{said} That is no proof: of 51 of the 140 sick runs that tested it, it said the '
-                'same. So read twenty responses, then make the ten checks of the page "The first '
-                'hour".')
+            said.append('Without `response_length` it sees no lengths near the limit, and no score '
+                        'or entropy that is small at the start.')
+        return said
+
+    def __str__(self):
+        asked = self.what_was_asked()
+        if self:
+            return '\n'.join([*map(str, self), *asked])
+        return ' '.join([
+            'The doctor of lesson 10 found nothing suspicious.', *asked,
+            'That is no proof: of 51 of the 140 sick runs that tested it, it said the same. So '
+            'read twenty responses, then make the ten checks of the page "The first hour".'])
 
 # %% ../nbs/10_debugging.ipynb #7db55072
 def ruled_out(

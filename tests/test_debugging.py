@@ -265,6 +265,17 @@ def test_what_was_not_asked_is_named():
     assert 'It asked for 18 of 20 symptoms' in said and '(not kl_explodes, score_is_flat)' in said
     said = str(findings_of(Run(healthy.rows[['kl']])))
     assert '(numbers_are_missing, kl_is_zero, kl_does_not_start_at_zero, kl_is_negative)' in said
+    sick = run_of(next(each for each in SMALL if each['illness'] == 'KL rewarded'))
+    said = str(findings_of(Run(sick.rows, {'gamma': 1.0}, sick.figures)))
+    assert 'looks wrong' in said and 'It asked for 18 of 20 symptoms' in said
+
+
+def test_a_ratio_of_1_says_nothing_about_the_reference():
+    "Policy and sampler agree; that the reference was scored at another temperature does not show."
+    sick = run_of(next(each for each in SMALL if each['illness'] == 'reference not fine-tuned'))
+    found, = [each for each in findings_of(sick) if 'before anything was learnt' in each.seen]
+    assert 'the reference is scored another way' in found.suspects
+    assert 'another temperature' not in found.suspects
 
 
 @pytest.mark.parametrize('symptom', READS, ids=lambda symptom: symptom.__name__)
@@ -289,9 +300,10 @@ def test_no_cause_of_a_recorded_run_is_ruled_out_and_some_suspect_stays():
 
 def test_what_a_number_of_the_run_rules_out_is_no_suspect():
     sick = run_of(next(each for each in SMALL if each['illness'] == 'dropout (reference)'))
-    both = ['dropout is on in the reference', 'the reference is another model']
-    assert len(kl_does_not_start_at_zero(sick).suspects) == 5
-    assert findings_of(sick)[0].suspects == both  # the ratio is well
+    of_reference = ['dropout is on in the reference', 'the reference is another model',
+                    'the reference is scored another way']
+    assert len(kl_does_not_start_at_zero(sick).suspects) == 6
+    assert findings_of(sick)[0].suspects == of_reference  # the ratio is well
     without = replace(sick, rows=sick.rows.drop(columns='ppo/first_kl'))
     assert 'other tokens are scored' in findings_of(without)[0].suspects  # not known
 
