@@ -62,7 +62,7 @@ def notebook_faults(path):
             continue
         if own_imports(source):
             yield f'{place} {cell["id"]}', 'imports of this package stand in cells of their own'
-        exported = re.search(r'^#\|\s*exports?\b', source, re.M)
+        exported = re.search(r'^#\|\s*export[si]?\b', source, re.M)
         limit = EXPORTED_LINES if exported else CELL_LINES
         size = len(code_lines(source))
         if size > limit:

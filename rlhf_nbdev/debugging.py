@@ -7,12 +7,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/debugging.html.md"""
 # %% auto #0
 __all__ = ['SYMPTOMS', 'OF_PPO', 'OF_ANY_METHOD', 'AT_THE_END', 'NOT_AT_FIRST', 'BY_THE_LIMIT', 'READS', 'CURVES_OF_A_TRACE',
            'read_patients', 'Run', 'Finding', 'run_of', 'draw_on_band', 'draw_range', 'kl_does_not_start_at_zero',
-           'ratio_is_off', 'guesses_by_size', 'beta_is_odd', 'values_are_off', 'numbers_are_missing', 'kl_is_zero',
-           'kl_is_negative', 'scores_are_off_scale', 'kl_explodes', 'scores_are_alike', 'entropy_is_odd',
-           'clipping_is_odd', 'last_updates_move_far', 'lengths_are_odd', 'never_ended', 'score_is_flat',
-           'reward_is_wrong', 'too_much_is_clipped', 'means_are_off', 'estimates_disagree', 'settings_are_odd',
-           'can_be_seen', 'symptoms_to_ask', 'Findings', 'ruled_out', 'findings_of', 'suspects_of', 'read_run',
-           'diagnose', 'trace_of']
+           'Findings', 'findings_of', 'suspects_of', 'read_run', 'diagnose', 'trace_of']
 
 # %% ../nbs/10_debugging.ipynb #7c74f1e1
 import json
