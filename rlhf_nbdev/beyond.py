@@ -324,8 +324,8 @@ def dpo_loss(
     beta: float = 0.08,  # β of the KL to the reference; PPO's default
 ) -> torch.Tensor:  # a scalar
     "Rafailov et al. 2023, equation 7."
-    margins = beta*((chosen - ref_chosen) - (rejected - ref_rejected))
-    return -F.logsigmoid(margins).mean()
+    margins = (chosen - ref_chosen) - (rejected - ref_rejected)  # (N,) nats
+    return -F.logsigmoid(beta*margins).mean()
 
 # %% ../nbs/11_beyond_ppo.ipynb #ffa27b85
 def shared_tokens(
