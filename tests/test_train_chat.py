@@ -20,7 +20,7 @@ from rlhf_nbdev.beyond import MethodConfig
 from rlhf_nbdev.dialog import NEW_FILMS, add_lora, film_questions
 from rlhf_nbdev.ppo import RLHFConfig
 from rlhf_nbdev.reward import RewardModel
-from rlhf_nbdev.run import chat, dialogs, inputs
+from rlhf_nbdev.run import chat, dialogs, inputs, stages
 from rlhf_nbdev.run.chat_panel import comparison_record
 from rlhf_nbdev.run.checkpoint import read_checkpoint
 from rlhf_nbdev.run.command import parse_options, train
@@ -186,7 +186,7 @@ def test_without_a_reward_it_is_that_of_the_embedded_model(files, monkeypatch):
     small, tokenizer = load_model()
     asked = []
 
-    def find_or_make_steps(run, config, ratings):
+    def find_or_make_steps(run, config, ratings, preferences):
         asked.append((run.model, run.chat, config))
         return small, tokenizer, RewardModel(small), 'folder', {'source': 'people', 'accuracy': 1}
 
@@ -210,7 +210,7 @@ def write_clicks(path, n):
 
 
 def test_clicks_of_the_panel_teach_the_reward(files, monkeypatch):
-    monkeypatch.setattr(dialogs, 'fine_tune', lambda run, config, model, tokenizer: (model, '', {}))
+    monkeypatch.setattr(stages, 'fine_tune', lambda run, config, model, tokenizer: (model, '', {}))
     write_clicks(files/'clicks.jsonl', 30)
     said = StringIO()
     with redirect_stdout(said):

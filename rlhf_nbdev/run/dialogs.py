@@ -42,8 +42,6 @@ from rlhf_nbdev.run.stages import (
     digest_model,
     find_or_make_steps,
     find_preferences,
-    fine_tune,
-    fit_reward_model,
     keep_stage,
     names_function,
     read_fine_tuned,
@@ -248,15 +246,8 @@ def fit_answer_reward(
     on_reviews = RunConfig(
         rated_sentences=run.rated_sentences, reward_pairs=run.reward_pairs, stages=run.stages,
         reward_learning_rate=run.reward_learning_rate, device=run.device)
-    seeded = RLHFConfig(seed=config.seed)
-    if preferences is None:
-        _, words_tokenizer, reward_model, folder, figures = find_or_make_steps(
-            on_reviews, seeded, ratings)
-    else:
-        base_model, words_tokenizer = load_model()
-        model, _, _ = fine_tune(on_reviews, seeded, base_model, words_tokenizer)
-        reward_model, folder, figures = fit_reward_model(
-            on_reviews, seeded, model, words_tokenizer, None, None, preferences)
+    _, words_tokenizer, reward_model, folder, figures = find_or_make_steps(
+        on_reviews, RLHFConfig(seed=config.seed), ratings, preferences)
     return AnswerReward(reward_model, words_tokenizer, tokenizer), folder, figures
 
 # %% ../../nbs/run/dialogs.ipynb #e7644106

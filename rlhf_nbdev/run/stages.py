@@ -716,14 +716,16 @@ def find_or_make_steps(
     run: RunConfig,  # of the embedded model
     config: RLHFConfig,
     ratings: pd.DataFrame | None,  # of `find_ratings`; None: labels have to do
+    preferences: tuple | None = None,  # of `find_preferences`; these come first
 ) -> tuple:  # the fine-tuned model, its tokenizer, the reward model, its folder, its figures
     "Steps one and two on the packaged reviews."
     base_model, tokenizer = load_model(run.model)
     model, _, _ = fine_tune(run, config, base_model, tokenizer)
     data = None
-    if ratings is None:
+    if ratings is None and preferences is None:
         data = {split: IMDBDataset(tokenizer, split) for split in ('train', 'held_out')}
-    reward_model, folder, figures = fit_reward_model(run, config, model, tokenizer, ratings, data)
+    reward_model, folder, figures = fit_reward_model(
+        run, config, model, tokenizer, ratings, data, preferences)
     return model, tokenizer, reward_model, folder, figures
 
 # %% ../../nbs/run/stages.ipynb #917bd45f
