@@ -33,7 +33,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist loadfile --no-loadscope-reor
 # the parts that take longest first, each in a process of its own, WORKERS at a time; what is beside
 # the course's path and has tests of its own (the pages of the commands, too) waits for `make sweeps`
 PARTS := '07*.ipynb' '12*.ipynb' '09*.ipynb' '04*.ipynb' '14*.ipynb' '08*.ipynb' '03*.ipynb' '13*.ipynb' '1[01]*.ipynb' '0[1256]*.ipynb' '[g-qy]*.ipynb'
-LATER := run protocol.ipynb exercises tools 'deeper/0[1-4]*.ipynb' 'deeper/0[5-9]*.ipynb' 'deeper/1*.ipynb'
+LATER := run protocol.ipynb symptoms.ipynb exercises tools 'deeper/0[1-4]*.ipynb' 'deeper/0[5-9]*.ipynb' 'deeper/1*.ipynb'
 NBTEST := TQDM_DISABLE=1 OMP_NUM_THREADS=1 PATH=$(abspath $(BIN)):$$PATH xargs -P $(WORKERS) -I {} nbdev_test --n-workers 1 --timing
 test: ratings chat ## the main job, a sample of each sweep, the other tests; then the lessons (they take over steps one and two)
 	$(PYTEST) -n $(WORKERS) -m "not sweep" $(SLOW) tests
