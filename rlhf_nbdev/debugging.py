@@ -114,7 +114,7 @@ def draw_on_band(
     figure = plt.figure(figsize=(3.1*len(columns), 3.5), layout='constrained')
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
     for ax, column in zip(axes, columns):
-        draw_range(ax, column, healthy, '0.8', 0.8)
+        draw_range(ax, column, healthy, '0.8', 0.8)  # one curve and its range (not shown here)
         for number, (name, group) in enumerate(runs.items()):
             draw_range(ax, column, group, f'C{number}', 0.2, name)
         ax.set(xlabel='update', title=column)
@@ -257,7 +257,7 @@ def ratio_is_off(run: Run) -> Finding | None:
                        guesses_by_size(apart), 'score one response twice: if both differ, dropout '
                        'is on, or tokens are drawn anew; then without padding; then at '
                        'temperature 1', True)
-    if later > max(1e-3, rounding):
+    if later > rounding:
         return Finding(f'the ratio is 1 at first, and off by {later:.2g} nats later',
                        ['the ratio is to the reference', 'the sampler has old weights'],
                        'compare a weight of the sampler with the policy\'s after an update', True)
