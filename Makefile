@@ -6,7 +6,7 @@ WORKERS ?= 2
 DEVICE  ?= cpu
 SHELL  := /bin/bash
 
-.PHONY: help ratings chat train test sweeps loggers learn check readme docs ablations parity floor newest alone wheel mutants bench bench-wheels pretrain clean
+.PHONY: help ratings chat train test sweeps loggers vllm learn check readme docs ablations parity floor newest alone wheel mutants bench bench-wheels pretrain clean
 help:      ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -47,6 +47,13 @@ sweeps: ratings chat ## all cases of what `make test` tries a sample of (archite
 loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into .venv, and try each (1 minute)
 	$(BIN)/pip install --quiet -r tests/loggers/requirements.txt
 	$(BIN)/pytest -q tests/test_loggers.py
+
+vllm:      ## let vLLM sample in the agent's place, in an environment of its own (2 GB; on a CPU, two minutes), and compare the two
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet -r tests/vllm/requirements.txt
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/pip install --quiet --no-deps -e .
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 .venv-vllm/bin/python -m pytest -q tests/test_vllm_sampler.py
 
 learn: ratings chat ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/index.ipynb
