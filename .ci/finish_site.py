@@ -148,18 +148,30 @@ def is_name_of_code(section):
     return bool(re.fullmatch(r'\w+\.\w+|[a-z]\w*_\w*|[A-Z][a-z]+[A-Z]\w*', section))
 
 
+OF_SEARCH = {  # it takes 'epoch_windows' for 'windows', long texts last, and knows no order but one
+    'threshold: 0.3,': 'threshold: 0.0, ignoreFieldNorm: true, useExtendedSearch: true,',
+    'minMatchCharLength: 2': 'minMatchCharLength: 1',
+    'q.length < 2': 'q.length < 1',  # β
+    'fuse.search(q, { limit }).map((h) => h.item)':
+        # the phrase first, then sections with all of its words; each section once
+        '[...new Set([`\'"${q}"`, q.split(/\\s+/).map((word) => "\'" + word).join(" ")]'
+        '.flatMap((asked) => fuse.search(asked, { limit }).map((hit) => hit.item)))].slice(0, limit)',
+}
+
+
 def improve_search(site):
-    "Prose first, then names of code, and no solutions; words as they were typed."
+    "Prose first, then names of code, and no solutions; words as they were typed, in any order."
     index = site/'search.json'
     entries = json.loads(index.read_text(encoding='utf-8'))
     kept = [entry for entry in entries if not entry['href'].startswith('exercises/')]
     kept.sort(key=lambda entry: is_name_of_code(entry['section']))  # else as they were
     index.write_text(json.dumps(kept, ensure_ascii=False), encoding='utf-8')
     script = site/'site_libs'/'smalldocs.js'
-    if script.is_file():  # its search takes 'epoch_windows' for 'windows', and long texts last
+    if script.is_file():
         text = script.read_text(encoding='utf-8')
-        assert 'threshold: 0.3,' in text, 'another version of smalldocs: look at its search again'
-        text = text.replace('threshold: 0.3,', 'threshold: 0.0, ignoreFieldNorm: true,')
+        for before, after in OF_SEARCH.items():
+            assert before in text, f'another version of smalldocs: look at its search ({before})'
+            text = text.replace(before, after)
         script.write_text(text, encoding='utf-8')
 
 

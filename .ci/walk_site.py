@@ -96,7 +96,8 @@ FAINT = """least => {
     return [...bad.values()];
 }"""
 
-SEARCHES = {'clip fraction': 'loss.html', 'IMDBDataset': 'dataset.html'}
+SEARCHES = {'clip fraction': 'loss.html', 'IMDBDataset': 'dataset.html', 'β': 'glossary.html',
+            'model own': 'yours.html', 'memory gpu': 'scale.html'}
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
