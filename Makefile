@@ -55,8 +55,10 @@ vllm:      ## let vLLM sample in the agent's place, in an environment of its own
 	.venv-vllm/bin/pip install --quiet --no-deps -e .
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 .venv-vllm/bin/python -m pytest -q tests/test_vllm_sampler.py
 
-learn: ratings chat ## open the course in JupyterLab
-	$(BIN)/jupyter lab nbs/index.ipynb
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+learn: ratings chat ## open the course in JupyterLab, in a copy where answers may stay: learn/
+	$(BIN)/python .ci/learn.py
+	$(BIN)/jupyter lab $(AS_ROOT) learn/index.ipynb
 
 check: $(VENV)/ready ## modules match notebooks, notebooks are clean, README matches index.ipynb, code keeps its form
 	$(BIN)/python .ci/check.py
