@@ -155,7 +155,8 @@ OF_SEARCH = {  # it takes 'epoch_windows' for 'windows', long texts last, and kn
     'fuse.search(q, { limit }).map((h) => h.item)':
         # the phrase first, then sections with all of its words; each section once
         '[...new Set([`\'"${q}"`, q.split(/\\s+/).map((word) => "\'" + word).join(" ")]'
-        '.flatMap((asked) => fuse.search(asked, { limit }).map((hit) => hit.item)))].slice(0, limit)',
+        '.flatMap((asked) => fuse.search(asked, { limit }).map((hit) => hit.item)))]'
+        '.slice(0, limit)',
 }
 
 

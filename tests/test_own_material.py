@@ -192,7 +192,7 @@ def test_a_function_is_the_reward_and_its_run_can_be_taken_up(files, by_vowels,
 
 def test_a_reward_without_spread_has_no_scale_and_says_so(files):
     result = run_well(*SMALL, '--reward', 'mine:always_one', '--out', files/'run')
-    assert 'there is no scale' in result.stdout
+    assert 'there is nothing to learn' in result.stdout
     reward = summary_of(files/'run')['reward']
     assert (reward['mean'], reward['std']) == (1, 1)
 

@@ -280,7 +280,8 @@ def scale_function(
     else:
         reward.mean += scores.mean().cpu()
         print(f'{reward.path}: {len(scores)} first responses have the same score, '
-              f'{reward.mean:.3g}, so there is no scale, and scores are taken less that')
+              f'{reward.mean:.3g}: until some differ, there is nothing to learn (they are taken '
+              'less that, for they have no scale)')
 
 # %% ../../nbs/run/inputs.ipynb #9635d36f
 def distinct_texts(

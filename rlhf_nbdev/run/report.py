@@ -7,9 +7,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/report.html.md"""
 # %% auto #0
 __all__ = ['STEPS', 'FIGURES', 'STYLE', 'PAGE', 'html_row', 'html_table', 'step_one_in_words', 'step_two_in_words', 'stage_rows',
            'figure_text', 'by_step', 'win_rows', 'side_by_side', 'sample_rows', 'most_changed', 'html_samples',
-           'scale_in_words', 'figure_as_html', 'judge_section', 'frontier_section', 'conversations_section',
-           'find_symptoms', 'doctor_section', 'print_symptoms', 'topic_in_words', 'write_report', 'print_figures',
-           'print_samples', 'finish_run']
+           'scale_in_words', 'figure_as_html', 'on_the_site', 'judge_section', 'frontier_section',
+           'conversations_section', 'find_symptoms', 'doctor_section', 'print_symptoms', 'topic_in_words',
+           'write_report', 'print_figures', 'print_samples', 'finish_run']
 
 # %% ../../nbs/run/report.ipynb #e21a75b1
 import base64
@@ -214,6 +214,14 @@ def figure_as_html(
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}">'
 
 # %% ../../nbs/run/report.ipynb #0b0b56f7
+def on_the_site(
+    words: str,  # of a link
+    page: str,  # its name there
+) -> str:
+    "A link to a page of the course."
+    return f'<a href="https://rlhf-nbdev.github.io/rlhf_nbdev/{page}.html">{words}</a>'
+
+
 def judge_section(
     figures: dict,  # of `train`
 ) -> str:  # '' if there was no judge
@@ -223,7 +231,8 @@ def judge_section(
         return ''
     head = ['who wins, says the judge', 'win rate (ties count half)', '95 % interval', 'ties']
     return ('<p>Gold is the verdict of a judge that counts words and has learnt from other texts '
-            'than the reward model (lesson 8).</p>' + html_table(wins, head))
+            f'than the reward model ({on_the_site("lesson 8", "evaluate")}).</p>'
+            + html_table(wins, head))
 
 # %% ../../nbs/run/report.ipynb #585d0498
 def frontier_section(
@@ -238,7 +247,8 @@ def frontier_section(
     here = {key: figures[f'{key}_ppo'] for key in ('kl', 'gold', 'score')}
     plot = figure_as_html(draw_frontier(read_study(), here), 'gold reward and score against KL')
     return (f'<h2>What was gained, and what it cost</h2>{plot}<p>Circles and black squares: runs '
-            'that come with the package, made with the default settings but for β (lesson 8). '
+            'that come with the package, made with the default settings but for β '
+            f'({on_the_site("lesson 8", "evaluate")}). '
             "Star: this run. The score is the reward model's alone. The curves above show the paid "
             'score, which is lower where a response does not end.</p>')
 
@@ -272,11 +282,12 @@ def doctor_section(
     findings: Findings,
 ) -> str:
     "What looks wrong, as a part of the page."
+    more = on_the_site('lesson 10', 'debugging') + ', ' + on_the_site('the first hour', 'protocol')
     if not findings:
-        return f'<p>{html.escape(str(findings))}</p>'
+        return f'<p>{html.escape(str(findings))} ({more})</p>'
     cells = [(finding.seen, '; '.join(finding.suspects), finding.check) for finding in findings]
     table = html_table(cells, ['seen', 'suspects, the likeliest first', 'check next'])
-    return f'<h2>What looks wrong (lesson 10)</h2>{table}'
+    return f'<h2>What looks wrong</h2>{table}<p>How to go on: {more}.</p>'
 
 # %% ../../nbs/run/report.ipynb #d0c70a04
 def print_symptoms(
