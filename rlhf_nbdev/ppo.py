@@ -540,6 +540,7 @@ def learn_epochs(self: RLHFTrainer,
             try:
                 stats = self.learn(part, advantages[rows], returns[rows], is_first)
             except FloatingPointError as error:
+                give_weights(self.learner, self.agent)  # as they were before this step
                 place = f'step {len(history) + 1} of {c.epochs*c.minibatches}'
                 raise FloatingPointError(f'{place}: {error}') from None
             history.append(stats)

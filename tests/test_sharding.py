@@ -5,10 +5,11 @@ import math
 import shutil
 import warnings
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
-from small_runs import metrics, small_files
+from small_runs import MODEL, metrics, small_files
 from test_processes import (
     BRIEF,
     end_of,
@@ -25,7 +26,7 @@ from test_processes import (
     wait_for_updates,
 )
 from tiny import close, tiny_gpt2
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 from warm import assert_refused, run, run_well
 
 from rlhf_nbdev.agent import Agent
@@ -196,6 +197,29 @@ def test_what_is_not_finite_in_one_stops_both_before_a_weight_moves(tmp_path, ki
     assert together(2, tmp_path, stopped_by, *kind) == [(message, True)]*2
 
 
+def fail_at_the_second_step():
+    "Process 1 has a loss of NaN at the second of two steps: what is said, and the weights."
+    trainer = new_trainer(epochs=2)
+    start_weights, plain_loss = wholes(trainer.agent), trainer.compute_loss
+    is_last = processes.process_number() == 1
+
+    def compute_loss(*args):
+        loss, stats = plain_loss(*args)
+        return loss*(math.nan if is_last and trainer.optimizer.state else 1.0), stats
+
+    trainer.compute_loss = compute_loss
+    with pytest.raises(FloatingPointError) as failure:
+        learn_again(trainer)
+    return str(failure.value), start_weights, wholes(trainer.agent), wholes(trainer.learner)
+
+
+def test_after_a_failure_the_agent_is_what_it_was_before_that_step(tmp_path):
+    for message, before, agent, learner in together(2, tmp_path, fail_at_the_second_step):
+        assert message == 'step 2 of 2: the loss is nan'
+        assert all(map(torch.equal, agent, learner))
+        assert not all(map(torch.equal, agent, before))
+
+
 # checkpoints
 
 def save_after_two(path):
@@ -297,8 +321,12 @@ def test_a_split_run_leaves_what_every_run_leaves(whole_run):
     saved, _ = read_checkpoint(whole_run/'checkpoint.safetensors')
     for name, weight in model.named_parameters():
         assert weight.equal(saved[f'agent.model.{name}'])
-    moved = AutoModelForCausalLM.from_pretrained(whole_run/'sft').state_dict()
-    assert largest_gap(moved, model.state_dict()) > 1e-4
+    tuned = AutoModelForCausalLM.from_pretrained(whole_run/'sft')
+    base = AutoModelForCausalLM.from_pretrained(MODEL)
+    trunk = AutoModel.from_pretrained(whole_run/'reward_model')
+    networks = [base.transformer, tuned.transformer, trunk, model.transformer]
+    for one, other in combinations(networks, 2):  # each step has moved it
+        assert largest_gap(one.state_dict(), other.state_dict()) > 0
 
 
 @pytest.fixture(scope='module')
