@@ -6,6 +6,7 @@ import shutil
 import warnings
 from dataclasses import replace
 from itertools import combinations
+from unittest import mock
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from tiny import close, tiny_gpt2
 from transformers import AutoModel, AutoModelForCausalLM
 from warm import assert_refused, run, run_well
 
+from rlhf_nbdev import ppo
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.beyond import MethodConfig, make_trainer
 from rlhf_nbdev.run.checkpoint import (
@@ -85,6 +87,22 @@ def test_steps_one_and_two_that_are_split_are_those_of_one(tmp_path):
 
 def first_steps(is_split):
     return fine_tuned(is_split), rewarded('rated', is_split)
+
+
+def learned_in_16_bits(is_split):
+    "As on hardware that multiplies faster in bfloat16."
+    with mock.patch.object(ppo, 'autocast', lambda device: torch.autocast('cpu', torch.bfloat16)):
+        return learned('ppo', 2, shard=is_split, bf16=True, gradient_checkpointing=is_split)
+
+
+def test_products_in_16_bits_are_the_same_split_or_not(updates, tmp_path):
+    whole = together(2, tmp_path, learned_in_16_bits, False)
+    split = together(2, tmp_path, learned_in_16_bits, True)
+    in_32_bits = updates[0][0][0]
+    for (weights, stats, _), (split_weights, split_stats, _) in zip(whole, split, strict=True):
+        assert largest_gap(weights, in_32_bits) > 1e-5
+        assert largest_gap(weights, split_weights) < 1e-6
+        assert split_stats == pytest.approx(stats, rel=1e-4, abs=1e-6)
 
 
 # what a process holds
