@@ -198,6 +198,9 @@ class MethodConfig(RLHFConfig):
         if self.method in PAIR_METHODS and self.batch_size//2 < self.minibatches:
             raise ValueError(f'batch_size {self.batch_size} gives {self.batch_size//2} pairs, too '
                              f'few for {self.minibatches} minibatches: change one of them')
+        if self.method in PAIR_METHODS and self.shard:
+            raise ValueError(f'{self.method} does not learn with shard: take another method, or '
+                             'leave shard out')
 
     def group_size(self) -> int:  # K
         "How often each prompt is answered."
@@ -293,7 +296,7 @@ def compute_loss(self: GroupTrainer,
     "The method's loss at today's weights."
     mask, R = rollout.response_mask, rollout.response_mask.shape[1]
     with self.autocast(), self.recomputing():
-        logprobs, _, entropy = self.agent(
+        logprobs, _, entropy = self.learner(
             rollout.tokens, rollout.mask, R, rollout.temperature)
 
     # ratio, and PPO's clip

@@ -40,6 +40,12 @@ from rlhf_nbdev.tools.processes import (
 )
 from .tools.reading import check_output_layer, check_sampling, in_float32, reading_way
 from .tools.sampling import faster_sampler
+from rlhf_nbdev.tools.sharding import (
+    check_splittable,
+    give_weights,
+    put_together,
+    split_copy,
+)
 
 # %% ../nbs/06_loss.ipynb #4e38cb4a
 _all_ = ['compute_advantage_and_return']  # also offered here, beside what this notebook defines
@@ -169,6 +175,9 @@ class LearningSettings:
     gradient_checkpointing: bool = option(
         False, 'Keep only what goes into each layer, and compute the layer again for its gradient: '
         'less memory, about a third more work in learning (Chen et al. 2016).')
+    shard: bool = option(
+        False, 'Split what learning holds among several processes: float32 weights, gradients and '
+        "AdamW's averages (FSDP, Zhao et al. 2023).")
     learning_rate: Annotated[float, 'above 0 (finite)'] = option(
         1e-4, "AdamW's rate at the start (this course, for its small model), "
         "falling linearly to 0 (Ziegler et al.'s code).")
@@ -246,6 +255,7 @@ def group_size(self: RLHFConfig) -> int:
 def check_models(
     model,  # the agent's, is trained
     ref_model,  # the reference
+    shard: bool = False,  # what learns is a copy, in float32
 ):
     "Raise ValueError if they share what is trained or no vocabulary, or if the model cannot learn."
     trained = {id(p) for p in model.parameters() if p.requires_grad}
@@ -260,7 +270,7 @@ def check_models(
         raise ValueError(
             "the agent's model is frozen, as a copy of a reference is, "
             'and would never learn: agent.model.requires_grad_(True)')
-    if any(p.requires_grad and p.dtype.itemsize < 4 for p in model.parameters()):
+    if any(p.requires_grad and p.dtype.itemsize < 4 for p in model.parameters()) and not shard:
         warnings.warn('the weights have 16 bits, which round most steps of learning away: load '
                       'the model with dtype=torch.float32 (bf16=True rounds products only)')
 
@@ -270,6 +280,9 @@ def check_shares(
 ):
     "Raise ValueError unless each process gets as many rows of a minibatch, and whole groups."
     n, B, K = n_processes(), config.batch_size, config.group_size()
+    if config.shard and n == 1:
+        raise ValueError('shard splits what learns among processes, and here is only one: start '
+                         'several (accelerate launch --num_processes 2), or leave shard out')
     if B % (n*config.minibatches):
         raise ValueError(f'batch_size {B} does not divide among {n} processes with '
                          f'{config.minibatches} minibatches each: change one of them')
@@ -287,6 +300,8 @@ def check_lengths(
     check_shares(config)
     if config.gradient_checkpointing:
         repeated_layers(model)  # refuses a model that has none
+    if config.shard:
+        check_splittable(model)
     P, R = config.prompt_length, config.response_length
     contexts = [context_length(each) or math.inf for each in (model, ref_model)]
     context = min(contexts)
@@ -307,17 +322,18 @@ class RLHFTrainer:
         ref_model,  # a copy of the agent's model as it was before; frozen here
         config: RLHFConfig,
     ):
-        check_models(agent.model, ref_model)
+        check_models(agent.model, ref_model, config.shard)
         check_lengths(agent.model, ref_model, config)
         torch.manual_seed(own_seed(config.seed))
         self.agent = agent
+        self.learner = split_copy(agent) if config.shard else agent  # whose weights learn
         self.ref_model = ref_model.eval().requires_grad_(False)
         self.config = config
         self.beta = config.beta
         self.last_rollout = None  # that was learnt from
         self.losses = []  # whose gradients the next step follows
         self.optimizer = torch.optim.AdamW(
-            agent.parameters(), lr=config.learning_rate,
+            self.learner.parameters(), lr=config.learning_rate,
             eps=config.adam_epsilon, weight_decay=0.0, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: linear_decay(update, config.updates))
@@ -331,7 +347,7 @@ class RLHFTrainer:
 
     def recomputing(self):  # around the forward pass that is learnt from
         is_asked = self.config.gradient_checkpointing
-        return recomputing(self.agent.model) if is_asked else nullcontext()
+        return recomputing(self.learner.model) if is_asked else nullcontext()
 
     def compute_loss(self,
         rollout: Rollout,  # a minibatch
@@ -341,7 +357,7 @@ class RLHFTrainer:
         "Score the rollout's tokens with today's weights, and compare."
         c, R = self.config, rollout.response_mask.shape[1]
         with self.autocast(), self.recomputing():
-            logprobs, values, entropy = self.agent(
+            logprobs, values, entropy = self.learner(
                 rollout.tokens, rollout.mask, R, rollout.temperature)
         loss, stats = compute_loss(
             logprobs, values, rollout.logprobs, rollout.values, advantages, returns,
@@ -354,7 +370,7 @@ def first_not_finite(
 ) -> str:
     "The weight whose gradient is not finite; or all of them, if only the norm of all is not."
     for name, grad in grads.items():
-        if not grad.isfinite().all():
+        if not put_together(grad).isfinite().all():
             return name
     return 'all weights together'
 
@@ -362,8 +378,8 @@ def first_not_finite(
 @patch
 def finite_norm(self: RLHFTrainer) -> tuple[torch.Tensor, float]:  # the same number twice
     "The length of the gradient. Raises FloatingPointError if it, or the loss, is not finite."
-    grads = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
-    norm = torch.nn.utils.get_total_norm(grads.values())
+    grads = {name: p.grad for name, p in self.learner.named_parameters() if p.grad is not None}
+    norm = put_together(torch.nn.utils.get_total_norm(grads.values()))
     length, *losses = torch.stack([norm, *self.losses]).tolist()  # the one wait of a step
     self.losses = []
     if not all(map(math.isfinite, losses)):
@@ -395,7 +411,8 @@ def backward(self: RLHFTrainer,
     loss: torch.Tensor,  # a scalar
 ):
     "Add the loss's gradient to what is there; `step` looks whether both are finite."
-    self.losses.append(loss.detach())
+    own = loss.detach()
+    self.losses.append(over_processes(own) if self.config.shard else own)
     loss.backward()
 
 # %% ../nbs/06_loss.ipynb #6a5103d6
@@ -407,9 +424,10 @@ def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
     finite."""
     norm, length = self.finite_norm()
     if n_processes() > 1:  # each has found its own part finite, or has said so
-        add_up_gradients(self.agent.parameters())
+        add_up_gradients(self.learner.parameters())
         norm, length = self.finite_norm()
-    torch.nn.utils.clip_grads_with_norm_(self.agent.parameters(), self.config.max_grad_norm, norm)
+    parameters = self.learner.parameters()
+    torch.nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
     self.optimizer.step()
     return length
 
@@ -430,7 +448,7 @@ def check_agreement(
         return
     R = rollout.response_mask.shape[1]
     with torch.no_grad():
-        logprobs, _, _ = trainer.agent(rollout.tokens, rollout.mask, R, rollout.temperature)
+        logprobs, _, _ = trainer.learner(rollout.tokens, rollout.mask, R, rollout.temperature)
     gaps = (logprobs - rollout.logprobs)*rollout.response_mask  # (B, R)
     raise ValueError(
         f'sampling and scoring do not agree: by up to {gaps.abs().max():.2g} nats a token, before '
@@ -522,10 +540,12 @@ def learn_epochs(self: RLHFTrainer,
             try:
                 stats = self.learn(part, advantages[rows], returns[rows], is_first)
             except FloatingPointError as error:
+                give_weights(self.learner, self.agent)  # as they were before this step
                 place = f'step {len(history) + 1} of {c.epochs*c.minibatches}'
                 raise FloatingPointError(f'{place}: {error}') from None
             history.append(stats)
             is_first, self.last_rollout = False, rollout
+    give_weights(self.learner, self.agent)  # if the learner is a copy
     return history
 
 # %% ../nbs/06_loss.ipynb #d3035252

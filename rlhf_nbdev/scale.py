@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/scale.html.md"""
 
 # %% auto #0
 __all__ = ['training_memory', 'saved_bytes', 'fit_in_process', 'importance_weights', 'effective_sample_size', 'CorrectedTrainer',
-           'CallCounter', 'update_seconds']
+           'CallCounter', 'hold_in_process', 'update_seconds']
 
 # %% ../nbs/13_scale.ipynb #87798c43
 from dataclasses import replace
@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .agent import Agent
 from .ppo import RLHFConfig, RLHFTrainer
+from .tools.models import load_model
+from .tools.sharding import bytes_here, split_copy
 from .tools.speed import forward_flops
 
 # %% ../nbs/13_scale.ipynb #8bf79870
@@ -141,6 +143,28 @@ class CallCounter(TorchDispatchMode):
         if not function.is_view:
             self.asked += 1
         return function(*args, **(kwargs or {}))
+
+# %% ../nbs/13_scale.ipynb #5a0d0001
+def hold_in_process(
+    number: int,  # of this process, from 0
+    n: int,  # processes
+    folder: str,  # where they meet, and where each writes its bytes
+):
+    "A step of the embedded model, split; then the bytes of each term, by its name."
+    dist.init_process_group('gloo', f'file://{folder}/meet-{n}', rank=number, world_size=n)
+    learner = split_copy(Agent(load_model()[0]))
+    optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
+    tokens = torch.arange(5, 21)[None]
+    logprobs, values, _ = learner(tokens, torch.ones_like(tokens), 8)
+    (logprobs.sum() + values.sum()).backward()
+    optimizer.step()
+    moments = [x for state in optimizer.state.values() for x in state.values() if x.ndim > 0]
+    weights = list(learner.parameters())
+    gradients = [p.grad for p in weights]
+    terms = {'weights': weights, 'gradients': gradients, "AdamW's averages": moments}
+    held = {name: torch.tensor(bytes_here(tensors)) for name, tensors in terms.items()}
+    save_file(held, Path(folder)/f'held-{number}.safetensors')
+    dist.destroy_process_group()
 
 # %% ../nbs/13_scale.ipynb #92411c8c
 def update_seconds(

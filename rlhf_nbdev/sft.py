@@ -31,8 +31,8 @@ from .tools.files import is_text
 from .tools.models import autocast
 from rlhf_nbdev.tools.processes import (
     add_up_gradients,
+    n_processes,
     over_processes,
-    own_rows,
     own_share,
 )
 from rlhf_nbdev.tools.rows import (
@@ -230,12 +230,12 @@ def held_out_loss(
     lengths = [len(ids) for ids, _ in demonstrations.rows]
     by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])  # hardly any padding
     total = count = 0
-    for batch in DataLoader(demonstrations, 64, sampler=by_length[own_rows(len(by_length))]):
+    for batch in DataLoader(demonstrations, 64*n_processes(), sampler=by_length):
         n = batch['response_mask'].sum().item()
-        total += sft_batch_loss(model, batch).item()*n
+        part, share = own_share(batch, batch['response_mask'])  # in one process: all, and 1
+        total += share*sft_batch_loss(model, part).item()*n
         count += n
-    total, count = over_processes(torch.tensor([total, count], dtype=torch.float64)).tolist()
-    return total/count
+    return over_processes(torch.tensor(total, dtype=torch.float64)).item()/count
 
 # %% ../nbs/03_sft.ipynb #f1136e09
 def train_sft(

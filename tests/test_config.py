@@ -49,7 +49,7 @@ ABOVE_ZERO = [
     'learning_rate', 'adam_epsilon', 'max_grad_norm', 'temperature', 'clip_ratio', 'clip_value']
 AT_LEAST_ZERO = ['value_coef', 'beta', 'target_kl', 'missing_eos_penalty', 'max_kl']
 SHARES = ['gamma', 'lam']
-FLAGS = ['bf16', 'compile', 'gradient_checkpointing']
+FLAGS = ['bf16', 'compile', 'gradient_checkpointing', 'shard']
 
 
 def assert_refused(name, value):

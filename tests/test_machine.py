@@ -403,7 +403,7 @@ def test_a_resumed_optimizer_is_free_of_the_file_it_came_from(tmp_path):
     moments = {f'optimizer.0.{name}': torch.ones(4) for name in ('step', 'exp_avg', 'exp_avg_sq')}
     save_file(moments, tmp_path/'moments')
     tensors, _ = checkpoint.read_tensors(tmp_path/'moments')
-    for name, x in checkpoint.optimizer_moments(tensors, 1)[0].items():
+    for name, x in checkpoint.optimizer_moments(tensors, [torch.ones(4)])[0].items():
         assert x.data_ptr() != tensors[f'optimizer.0.{name}'].data_ptr()
 
 

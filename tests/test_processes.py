@@ -24,6 +24,7 @@ from rlhf_nbdev.agent import Agent, Rewards
 from rlhf_nbdev.beyond import MethodConfig, make_trainer, rank_pairs
 from rlhf_nbdev.run.checkpoint import read_checkpoint
 from rlhf_nbdev.tools import processes
+from rlhf_nbdev.tools.sharding import give_weights, split_copy
 from rlhf_nbdev.train import as_wide_as_all, rollout_metrics
 
 __all__ = ['small_files']  # a fixture
@@ -122,7 +123,7 @@ def plainly(module):
     return stack
 
 
-def fine_tuned():
+def fine_tuned(is_split=False):
     "A model after one epoch: five batches of four sentences, and a last one of one."
     tokenizer = tiny_tokenizer()
     model = tiny_gpt2(vocab=len(tokenizer), eos=tokenizer.eos_token_id)
@@ -130,8 +131,10 @@ def fine_tuned():
     train = sft.Demonstrations(tokenizer, sentences, 4, 44)
     held_out = sft.Demonstrations(tokenizer, sentences[:5], 4, 44)
     torch.manual_seed(0)
+    learner = split_copy(model) if is_split else model
     with plainly(sft):
-        history = sft.train_sft(model, train, held_out, batch_size=4, learning_rate=0.1)
+        history = sft.train_sft(learner, train, held_out, batch_size=4, learning_rate=0.1)
+    give_weights(learner, model)
     return model.state_dict(), history, len(train)
 
 
@@ -157,15 +160,17 @@ def reward_data(tokenizer, kind):
     return reward.PreferenceDataset(tokenizer, rows)
 
 
-def rewarded(kind):
+def rewarded(kind, is_split=False):
     "A reward model after two epochs of batches of four."
     tokenizer = tiny_tokenizer()
     model = tiny_gpt2(vocab=len(tokenizer), eos=tokenizer.eos_token_id)
     reward_model = reward.RewardModel(model)
     torch.nn.init.normal_(reward_model.head.weight)
     data = reward_data(tokenizer, kind)
+    learner = split_copy(reward_model) if is_split else reward_model
     with plainly(reward):
-        history = reward.train_reward_model(reward_model, data, 4, 1e-3, epochs=2)
+        history = reward.train_reward_model(learner, data, 4, 1e-3, epochs=2)
+    give_weights(learner, reward_model)
     return reward_model.state_dict(), history
 
 
@@ -246,18 +251,19 @@ BUGS = {
 }
 
 
-def learned(method, n, microbatches=1, bug=''):
+def learned(method, n, microbatches=1, bug='', **settings):
     "Weights and figures after an update on twelve responses, in as many processes as there are."
     policy, reference = tiny_gpt2(seed=0), tiny_gpt2(seed=1)
     config = MethodConfig(
         method=method, batch_size=12, response_length=8, epochs=2, minibatches=2,
-        microbatches=microbatches, responses_per_prompt=2, temperature=1.0, max_grad_norm=math.inf)
+        microbatches=microbatches, responses_per_prompt=2, temperature=1.0, max_grad_norm=math.inf,
+        **settings)
     agent = Agent(policy)
     agent.eos_token_ids = list(range(10))  # of 64 tokens: responses of all lengths
     torch.nn.init.normal_(agent.value_head.weight, std=0.3)
     rollout, scored = sampled(agent, reference)
     trainer = make_trainer(agent, reference, config, rank_pairs(rollout, scored.scores))
-    trainer.optimizer = torch.optim.SGD(trainer.agent.parameters(), 0.3)
+    trainer.optimizer = torch.optim.SGD(trainer.learner.parameters(), 0.3)
     own = processes.own_rows(12)
     part, scored, width = part_of(rollout, scored, own)
     torch.manual_seed(4)

@@ -31,13 +31,14 @@ from ..ppo import RLHFTrainer
 from ..tools.files import fingerprint, json_lines, write_whole
 from ..tools.models import check_shapes
 from ..tools.processes import from_all, is_main, n_processes, own_seed, process_number
+from ..tools.sharding import give_weights, split_like, whole_in_main
 
 # %% ../../nbs/run/checkpoint.ipynb #98e29dbe
 def trained_parameters(
     trainer: RLHFTrainer,
 ) -> dict[str, torch.nn.Parameter]:  # by name
-    "What the updates change: all weights of the agent, or LoRA and the value head."
-    named = trainer.agent.named_parameters()  # tied weights once
+    "What the updates change: all weights of the learner, or LoRA and the value head."
+    named = trainer.learner.named_parameters()  # tied weights once
     return {name: p for name, p in named if p.requires_grad}
 
 # %% ../../nbs/run/checkpoint.ipynb #7a0c0102
@@ -67,10 +68,10 @@ def trainer_state(
     optimizer = trainer.optimizer.state_dict()
     tensors = {}
     for name, parameter in trained_parameters(trainer).items():
-        tensors[f'agent.{name}'] = parameter.detach()
+        tensors[f'agent.{name}'] = whole_in_main(parameter.detach())
     for index, moments in optimizer['state'].items():
         for name, moment in moments.items():
-            tensors[f'optimizer.{index}.{name}'] = moment
+            tensors[f'optimizer.{index}.{name}'] = whole_in_main(moment)
     tensors |= random_states(trainer)
     numbers = {'beta': trainer.beta,
                'optimizer': optimizer['param_groups'],
@@ -186,7 +187,7 @@ def check_same_settings(
     "Raise ValueError, naming the settings that differ, if any does."
     different = []
     for name in current | saved:
-        if current.get(name) != saved.get(name):
+        if name != 'shard' and current.get(name) != saved.get(name):
             different.append(f'{name} {saved.get(name)}, not {current.get(name)}')
     if different:
         raise ValueError(f'{path} is of a run with other settings: ' + ', '.join(different))
@@ -216,17 +217,18 @@ def check_same_run(
 # %% ../../nbs/run/checkpoint.ipynb #c31b160a
 def optimizer_moments(
     tensors: dict[str, torch.Tensor],  # of `read_checkpoint`
-    n_parameters: int,
+    parameters: list[torch.nn.Parameter],  # of the optimizer, in order
 ) -> dict[int, dict[str, torch.Tensor]]:  # as the optimizer's `load_state_dict` wants them
     """Adam's count of steps and its two averages for each parameter that has been moved.
 
     Copies: what is read from a file may stay tied to it, and Windows replaces no such file."""
     moments = {}
-    for index in range(n_parameters):
-        if f'optimizer.{index}.step' in tensors:
-            names = ('step', 'exp_avg', 'exp_avg_sq')
-            moments[index] = {name: tensors[f'optimizer.{index}.{name}'].clone()
-                              for name in names}
+    for index, parameter in enumerate(parameters):
+        place = f'optimizer.{index}'
+        if f'{place}.step' in tensors:
+            averages = {name: split_like(tensors[f'{place}.{name}'].clone(), parameter)
+                        for name in ('exp_avg', 'exp_avg_sq')}
+            moments[index] = {'step': tensors[f'{place}.step'].clone(), **averages}
     return moments
 
 # %% ../../nbs/run/checkpoint.ipynb #7a0c0105
@@ -258,8 +260,9 @@ def restore_trainer(
 ):
     "Put a trainer, and the random numbers, where they were."
     for name, parameter in trained_parameters(trainer).items():
-        parameter.copy_(tensors[f'agent.{name}'])
-    moments = optimizer_moments(tensors, len(list(trainer.agent.parameters())))
+        parameter.copy_(split_like(tensors[f'agent.{name}'], parameter))
+    give_weights(trainer.learner, trainer.agent)  # if the learner is a copy
+    moments = optimizer_moments(tensors, list(trainer.learner.parameters()))
     trainer.optimizer.load_state_dict({'state': moments, 'param_groups': numbers['optimizer']})
     trainer.scheduler.load_state_dict(numbers['scheduler'])
     trainer.beta = numbers['beta']

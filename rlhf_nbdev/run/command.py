@@ -90,10 +90,12 @@ from rlhf_nbdev.tools.processes import (
     is_first_to_end,
     is_main,
     leave_to_main,
+    n_processes,
     only_main_speaks,
     process_number,
     same_everywhere,
     start_processes,
+    tells_of_loss,
     wait_for_all,
 )
 from rlhf_nbdev.train import (
@@ -722,6 +724,7 @@ def take_up(
     folder: Path,  # of a run
     asked: int,  # updates; 0: as many as were asked for before
     started: float,  # on the clock of `time.perf_counter`
+    shard: bool = False,  # split from here on; one that was split stays so, but with one process
 ):
     "A run that was stopped, or is to go on for more. Raises as `find_settings`, `check_progress`."
     if not folder.is_dir():
@@ -731,11 +734,12 @@ def take_up(
         run, config = find_settings(folder)
         check_progress(folder, config, asked)
         wait_for_all()  # until everyone has read it
-        longer = replace(config, updates=asked or config.updates)
+        is_split = shard or config.shard and n_processes() > 1
+        longer = replace(config, updates=asked or config.updates, shard=is_split)
         check_shares(longer)
         with spare_memory('the run', run, longer):
             inputs = load_inputs(run, longer, checkpoint.is_file())
-            if longer != config and is_main():
+            if longer.updates != config.updates and is_main():
                 if checkpoint.is_file():
                     ask_for_updates(checkpoint, asked)
                 else:
@@ -749,10 +753,11 @@ def updates_asked(
     config: MethodConfig | None,  # None: as before
 ) -> int:  # 0: as before
     "What a run that is taken up is asked for. Raises ValueError if it is more than updates."
-    plain = replace(config, updates=MethodConfig().updates) if config else MethodConfig()
+    plain = config or MethodConfig()
+    plain = replace(plain, updates=MethodConfig().updates, shard=False)
     if (run, plain) != (RunConfig(resume=run.resume), MethodConfig()):
-        raise ValueError('--resume stands alone, but for --updates: a run that is taken up keeps '
-                         'its settings')
+        raise ValueError('--resume stands alone, but for --updates and --shard: a run that is '
+                         'taken up keeps its settings')
     return config.updates if config else 0
 
 # %% ../../nbs/run/command.ipynb #7a0c0203
@@ -763,11 +768,15 @@ def saying_what_stands(
     "Within, a ProcessLost also says which checkpoint is left, and how to go on."
     try:
         yield
-    except ProcessLost as error:
+    except RuntimeError as error:
+        if not tells_of_loss(error):
+            raise
         checkpoint, stands = folder/'checkpoint.safetensors', 'there is no checkpoint yet'
         if checkpoint.is_file():
             stands = f"the last checkpoint is of update {read_checkpoint(checkpoint)[1]['update']}"
-        raise ProcessLost(f'{error}; {stands}; to go on: rlhf-train --resume {folder}') from error
+        is_named = isinstance(error, ProcessLost)
+        what = error if is_named else 'another process has ended, or does not answer'
+        raise ProcessLost(f'{what}; {stands}; to go on: rlhf-train --resume {folder}') from error
 
 # %% ../../nbs/run/command.ipynb #7a0c0205
 def begin_and_complete(
@@ -777,6 +786,9 @@ def begin_and_complete(
 ) -> Path:  # the run's folder
     "A new run, from its inputs to its report."
     check_shares(config)
+    if run.chat and config.shard:
+        raise ValueError('--chat and --shard do not go together: a chat model learns with LoRA, '
+                         'and so little learns then that nothing need be split')
     with spare_memory('the run', run, config):
         inputs = load_inputs(run, config, begun=False)
         folder = same_everywhere(new_run_dir(run.out) if is_main() else None)
@@ -803,7 +815,8 @@ def train(
         if run.resume:
             folder = Path(run.resume)
             with saying_what_stands(folder):
-                take_up(folder, updates_asked(run, config), started)
+                shard = config is not None and config.shard
+                take_up(folder, updates_asked(run, config), started, shard)
             return folder
         config = config or MethodConfig(**CHAT_PPO if run.chat else {})
         return begin_and_complete(run, config, started)
@@ -821,7 +834,12 @@ def parse_options() -> tuple[RunConfig, MethodConfig | None]:  # None: as the ru
     if run.resume:
         updates_asked(run, config)
         parser.set_defaults(updates=None)  # is it the default, or what was asked for?
-        return run, config if parser.parse_args().updates else None
+        if parser.parse_args().updates:
+            return run, config
+        if config.shard:
+            before = find_settings(Path(run.resume))[1]
+            return run, replace(config, updates=before.updates)
+        return run, None
     return run, config
 
 # %% ../../nbs/run/command.ipynb #63435e5b

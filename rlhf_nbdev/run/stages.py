@@ -61,7 +61,9 @@ from rlhf_nbdev.tools.models import (
 )
 from ..tools.processes import is_main, n_processes, same_everywhere, wait_for_all
 from ..tools.ratings import ratings_path, read_ratings
+from ..tools.reading import reading_way
 from ..tools.rows import left_out_in_words
+from ..tools.sharding import give_weights, split_copy
 from ..tools.tokens import tokenizer_settings
 
 # %% ../../nbs/run/stages.ipynb #215d1731
@@ -274,7 +276,7 @@ class RunConfig(Material):
         '', 'Folder of the run, which must not hold one yet; by default runs/ and the time.')
     resume: str = option(
         '', 'Folder of a run, to be taken up where it was; stands alone, since all settings are '
-        'those of that run, but for --updates, if it is to go on for more than were asked for.')
+        'those of that run, but for --updates, if it is to go on for more, and --shard.')
     save_every: Annotated[int, 'at least 1'] = option(5, 'Updates from one checkpoint to the next.')
     eval_prompts: Annotated[int, 'at least 1'] = option(
         256, 'Held-out prompts answered by base, fine-tuned and final model.')
@@ -451,7 +453,7 @@ def find_demonstrations(
 def learn_demonstrations(
     folder: Path,  # the fine-tuned model and its tokenizer are written here
     run: RunConfig,  # the learning rate
-    config: RLHFConfig,  # P and R
+    config: RLHFConfig,  # P and R; whether what learns is split
     model,  # a causal language model on the device to compute on; is trained
     tokenizer,
     train: list,  # rows of `find_demonstrations`
@@ -461,7 +463,9 @@ def learn_demonstrations(
     lengths = config.prompt_length, config.response_length
     train = Demonstrations(tokenizer, train, *lengths)
     held_out = Demonstrations(tokenizer, held_out, *lengths)
-    history = train_sft(model, train, held_out, learning_rate=run.sft_learning_rate)
+    learner = split_copy(model) if config.shard else model
+    history = train_sft(learner, train, held_out, learning_rate=run.sft_learning_rate)
+    give_weights(learner, model)  # if the learner is a copy
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {
@@ -521,6 +525,8 @@ def fine_tune(
         digest_model(model, tokenizer), train, held_out,
         config.prompt_length, config.response_length, config.seed, run.sft_learning_rate,
     ]
+    if config.shard:
+        inputs.append('split')  # and rounded otherwise
     folder, figures = keep_stage('sft', inputs, make, run.stages)
     return load_model(str(folder))[0].to(run.device), folder, figures
 
@@ -698,8 +704,12 @@ def fit_reward_model(
 
     def make(folder):
         torch.manual_seed(config.seed)
-        reward_model = RewardModel(model)
-        figures = teach_reward_model(reward_model, tokenizer, run, config, *teachers)
+        reward_model = learner = RewardModel(model)
+        if config.shard:
+            reading_way(reward_model.trunk, longest_comparison(reward_model))
+            learner = split_copy(reward_model)
+        figures = teach_reward_model(learner, tokenizer, run, config, *teachers)
+        give_weights(learner, reward_model)  # if the learner is a copy
         reward_model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return figures
@@ -708,6 +718,8 @@ def fit_reward_model(
         folder, figures = Path(run.reward), {}
     else:
         inputs = [digest_model(model, tokenizer), *reward_inputs(run, config, *teachers)]
+        if config.shard:
+            inputs.append('split')
         folder, figures = keep_stage('reward', inputs, make, run.stages)
     return read_reward_model(folder, model, tokenizer, run.model).to(run.device), folder, figures
 

@@ -437,13 +437,14 @@ def float32_head(
 # %% ../../nbs/tools/models.ipynb #3f70a102
 def repeated_layers(
     network,  # a model of transformers, or its trunk
+    setting: str = 'gradient_checkpointing',  # that wants to know them, for the message
 ) -> list[nn.Module]:
     "The layers that a network is a stack of. Raises ValueError if transformers marks none."
     from transformers.modeling_layers import GradientCheckpointingLayer
     layers = [part for part in network.modules() if isinstance(part, GradientCheckpointingLayer)]
     if not layers:
-        raise ValueError(f'{type(network).__name__} has no layers that are known to be computable '
-                         'twice: leave gradient_checkpointing out')
+        raise ValueError(f'{type(network).__name__} has no layers that are marked as such: '
+                         f'leave {setting} out')
     return layers
 
 # %% ../../nbs/tools/models.ipynb #3f70a103

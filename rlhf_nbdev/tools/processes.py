@@ -6,9 +6,9 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/processes.html.md"""
 
 # %% auto #0
 __all__ = ['n_processes', 'process_number', 'is_main', 'end_processes', 'start_processes', 'own_rows', 'own_part', 'ProcessLost',
-           'noticing_the_loss', 'over_processes', 'mean_over_all', 'wait_for_all', 'same_everywhere', 'from_all',
-           'ask_in_parts', 'own_share', 'add_up_gradients', 'own_seed', 'only_main_speaks', 'is_first_to_end',
-           'leave_to_main']
+           'noticing_the_loss', 'tells_of_loss', 'over_processes', 'mean_over_all', 'wait_for_all', 'same_everywhere',
+           'from_all', 'ask_in_parts', 'own_share', 'add_up_gradients', 'own_seed', 'only_main_speaks',
+           'is_first_to_end', 'leave_to_main']
 
 # %% ../../nbs/tools/processes.ipynb #7a0c0005
 import atexit
@@ -96,6 +96,14 @@ def noticing_the_loss():
         yield
     except RuntimeError as error:
         raise ProcessLost('another process has ended, or does not answer') from error
+
+# %% ../../nbs/tools/processes.ipynb #7a0c003d
+def tells_of_loss(
+    error: RuntimeError,
+) -> bool:
+    "Is this what is raised when another process does not answer?"
+    by_torch = getattr(dist, 'DistError', ProcessLost)  # of NCCL; gloo only gives its name
+    return isinstance(error, (ProcessLost, by_torch)) or 'gloo' in str(error)
 
 # %% ../../nbs/tools/processes.ipynb #7a0c001a
 def over_processes(
@@ -188,12 +196,12 @@ def own_share(
 def add_up_gradients(
     parameters: Iterable[torch.nn.Parameter],  # in the same order in each process
 ):
-    "Give every weight the sum of its gradients in all processes."
+    "Give every weight the sum of its gradients in all processes. Split ones have it already."
     if n_processes() == 1:
         return
     of_type = {}  # 16 and 32 bits do not go into one tensor
     for parameter in parameters:
-        if parameter.grad is not None:
+        if parameter.grad is not None and not hasattr(parameter.grad, 'full_tensor'):
             of_type.setdefault(parameter.grad.dtype, []).append(parameter)
     for group in of_type.values():
         end_to_end = torch.cat([parameter.grad.flatten() for parameter in group])
