@@ -16,7 +16,7 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
      'debugging', 'beyond', 'dialog', 'scale', 'turns'],
     ['run.stages', 'run.judge', 'run.training', 'run.protocol', 'run.checkpoint', 'run.report',
      'run.share', 'run.loggers', 'run.chat', 'run.dialogs', 'run.inputs', 'run.command',
-     'run.chat_panel', 'run.study', 'run.pretrain'],
+     'run.chat_panel', 'run.study', 'run.pretrain', 'run.vllm_sampler'],
     ['exercises.dataset', 'exercises.agent', 'exercises.sft', 'exercises.reward',
      'exercises.advantage', 'exercises.ppo', 'exercises.train', 'exercises.evaluate',
      'exercises.feedback', 'exercises.debugging', 'exercises.beyond', 'exercises.dialog',

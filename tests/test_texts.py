@@ -80,8 +80,9 @@ def test_samples_are_stored_as_they_are(run_folder):
 # HTML
 
 TAGS = {'html', 'meta', 'title', 'style', 'h1', 'h2', 'p', 'table', 'tr', 'td', 'th', 'img',
-        'details', 'summary'}
-ATTRIBUTES = {'lang', 'charset', 'alt', 'src'}
+        'details', 'summary', 'a'}
+ATTRIBUTES = {'lang', 'charset', 'alt', 'src', 'href'}
+COURSE = 'https://rlhf-nbdev.github.io/rlhf_nbdev/'
 
 
 class Cells(HTMLParser):
@@ -95,6 +96,7 @@ class Cells(HTMLParser):
         assert tag in TAGS and names <= ATTRIBUTES, f'<{tag} {attributes}> came with a text'
         source = dict(attributes).get('src', 'data:image/png;base64,')
         assert source.startswith('data:image/png;base64,')
+        assert dict(attributes).get('href', COURSE).startswith(COURSE)
         self.within = tag
         if tag == 'td':
             self.cells.append('')
@@ -197,7 +199,9 @@ def test_the_report_in_a_browser(page, run_folder):
     assert page.evaluate('window.ran') is None and page.dialogs == []
     asked = [url for url in page.asked if not url.startswith('data:')]
     assert asked == [address], 'a text made the page ask for something'
-    assert page.locator('script, iframe, svg, object, form, a').count() == 0
+    assert page.locator('script, iframe, svg, object, form').count() == 0
+    links = page.locator('a').evaluate_all('links => links.map(link => link.href)')
+    assert links and all(link.startswith(COURSE) for link in links)
     assert page.locator('h1').count() == 1
 
     cells = page.locator('details td').evaluate_all('cells => cells.map(cell => cell.innerText)')
