@@ -412,6 +412,7 @@ def backward(self: RLHFTrainer,
 ):
     "Add the loss's gradient to what is there; `step` looks whether both are finite."
     own = loss.detach()
+    # with `shard`, `backward` gives the gradient of all processes: their loss belongs to it
     self.losses.append(over_processes(own) if self.config.shard else own)
     loss.backward()
 
