@@ -7,6 +7,7 @@ import re
 import warnings
 
 import pytest
+import torch
 from lesson_cells import NOTEBOOKS
 
 from rlhf_nbdev.tools.exercises import Check, Question
@@ -106,9 +107,9 @@ def test_a_check_prints_and_goes_on(capsys):
     check = Check(lambda x: 2*x, {'it is not doubled': (3,)}, success='twice as much')
     check(lambda x: x + 1)
     assert capsys.readouterr().out == (
-        'Not done yet: it is not doubled. With x = 3: 4 comes out, and 6 is right.\n')
+        'Not right yet: it is not doubled. With x = 3: 4 comes out, and 6 is right.\n')
     check(lambda x: x[0])
-    assert capsys.readouterr().out.startswith('Not done yet: it ends in TypeError')
+    assert capsys.readouterr().out.startswith('Not right yet: it ends in TypeError')
     check(lambda x: x + x)
     assert capsys.readouterr().out == 'Right: twice as much.\n'
 
@@ -121,6 +122,13 @@ def test_after_an_error_the_case_is_named_and_no_result_called_wrong():
     said = check.verdict(without_shape)
     assert said.endswith('`return x.shape`. The case: where x is negative. With x = -3')
     assert check.verdict(abs).startswith('it is wrong where x is negative. With x = -3')
+
+
+def test_of_two_tensors_it_is_said_which_one_is_wrong():
+    ones = torch.ones(5, 5)
+    check = Check(lambda x: (x, 2*x), {'it is wrong': (ones,)})
+    said = check.verdict(lambda x: (x, 2*x - torch.eye(5)))
+    assert said.endswith('at [0, 0] 1 comes out, and 2 is right (in item 2 of 2)')
 
 
 @pytest.mark.filterwarnings('error')

@@ -123,6 +123,14 @@ def test_the_readme_is_short_and_its_minutes_are_those_of_the_lessons():
         assert int(minutes) == sum(map(int, exercises)), name
 
 
+@pytest.mark.parametrize('path', LESSONS, ids=lambda path: path.stem)
+def test_every_exercise_that_a_lesson_names_by_its_number_is_there(path):
+    prose = prose_of(path)
+    numbers = re.findall(r'^### Exercise (\d):', prose, re.M)
+    named = re.findall(r'\b[Ee]xercise (\d)(?! of (?:the|\[))', prose)
+    assert set(named) <= set(numbers)
+
+
 @pytest.mark.parametrize('path', sorted((TOP/'nbs').rglob('*.ipynb')), ids=lambda path: path.stem)
 def test_every_picture_is_said_in_words(path):
     for cell in cells_of(path):

@@ -21,13 +21,13 @@ __all__ = ['sentence_mistakes', 'check_sentence_rewards', 'BOTH', 'joint_loss_mi
            'plain_short_sighted_gae', 'gae_case', 'random_gae', 'mixed_with', 'weights_without_the_rest',
            'weights_made_to_sum_to_1', 'weights_one_power_on', 'all_on_the_furthest', 'reversed_weights',
            'n_step_variant', 'on_surprises', 'weights_of_all_steps', 'weights_of_the_steps_left',
-           'weights_left_without_the_rest', 'ends_at_the_horizon', 'surprises', 'sum_of_surprises', 'surprises_version',
-           'in_blocks', 'in_blocks_from_the_end', 'rolled_surprises', 'gamma_once', 'rolled_values',
-           'no_discount_in_the_surprise', 'nothing_near_the_end', 'to_the_end', 'row_ends_nowhere', 'all_responses',
-           'sampled_logprobs', 'WrongShape', 'expected_gradient', 'plain_kl_loss', 'exact_kl_gradient', 'table_case',
-           'weighed_logprobs', 'to_go', 'summed', 'of_the_whole', 'unmasked_kl_loss', 'mask_on_the_ratio_alone',
-           'mask_on_the_logprobs_alone', 'divided_by_length', 'divided_by_width', 'own_share_by_length',
-           'everything_detached', 'for_each_token', 'right_for_tables']
+           'weights_left_without_the_rest', 'telescoped', 'ends_at_the_horizon', 'surprises', 'sum_of_surprises',
+           'surprises_version', 'in_blocks', 'in_blocks_from_the_end', 'rolled_surprises', 'gamma_once',
+           'rolled_values', 'no_discount_in_the_surprise', 'nothing_near_the_end', 'to_the_end', 'row_ends_nowhere',
+           'all_responses', 'sampled_logprobs', 'WrongShape', 'expected_gradient', 'plain_kl_loss', 'exact_kl_gradient',
+           'table_case', 'weighed_logprobs', 'to_go', 'summed', 'of_the_whole', 'unmasked_kl_loss',
+           'mask_on_the_ratio_alone', 'mask_on_the_logprobs_alone', 'divided_by_length', 'divided_by_width',
+           'own_share_by_length', 'everything_detached', 'for_each_token', 'right_for_tables']
 
 # %% ../../nbs/exercises/advantage.ipynb #abc12282
 from itertools import product
@@ -681,6 +681,15 @@ def weights_of_the_steps_left(steps, left, lam):
 def weights_left_without_the_rest(steps, left, lam):
     return weights_without_the_rest(min(steps, left), lam)
 
+
+def telescoped(last_power):
+    "What is left for each surprise where the last advantage does not get λ^(L−1)."
+    def version(rewards, values, mask, gamma, lam, steps):
+        def weights(steps, left, lam):
+            return [lam**lag - lam**last_power(steps) for lag in range(steps)]
+        return on_surprises(weights)(rewards, values, mask, gamma, lam, steps)
+    return version
+
 # %% ../../nbs/exercises/advantage.ipynb #16854d0a
 def ends_at_the_horizon(rewards, values, mask, gamma, lam, steps):
     advantages = torch.zeros(mask.shape)
@@ -782,6 +791,12 @@ short_sighted_mistakes = {
         ends_at_the_horizon,
     'the weights do not sum to 1: the last n gets all that is left, without the factor 1 − λ':
         mixed_with(weights=weights_without_the_rest),
+    'the last advantage, n = L, is left out: it gets all that is left, λ^(L−1)':
+        mixed_with(weights=lambda N, lam: mixture_weights(N, lam)[:-1]),
+    'the last weight is λ^(L−1), all that is left, and you have (1 − λ) λ^(L−1)':
+        telescoped(lambda steps: steps),
+    'the last weight, λ^(L−1), is missing: it gets all that is left':
+        telescoped(lambda steps: steps - 1),
     'the weights are λ^(n−1), divided by their sum: near, but not what is asked for':
         mixed_with(weights=weights_made_to_sum_to_1),
     'the factor 1 − λ is missing from the weights':
@@ -1007,14 +1022,16 @@ def for_each_token(logprobs, ref_logprobs, mask):
 kl_loss_mistakes = {
     'no gradient reaches the log-probabilities: one factor is a number, the other is not':
         everything_detached,
-    'the gradient is 0 on average: k1 itself as a loss does nothing': summed(kl_k1),
+    'the gradient is 0 on average: k1 itself as a loss does nothing, nor does charging a token '
+    'with what came before it': summed(kl_k1),
     'k3 as a loss follows another gradient: it pulls each token the way of KL(ref ‖ policy)':
         summed(kl_k3),
     'k3 of the whole response as a loss follows KL(ref ‖ policy), the other direction':
         of_the_whole(kl_k3),
     'the sign is reversed: minimising this drives the policy away':
         lambda *args: -plain_kl_loss(*args),
-    'each token is charged with its own log-ratio alone, and it also changes what comes after it':
+    'each token is charged with its own log-ratio, or with what came before it too, which adds '
+    'nothing on average; and it also changes what comes after it':
         weighed_logprobs(lambda k1, mask: k1),
     'each token is charged with what comes after it, and not with its own log-ratio':
         weighed_logprobs(lambda k1, mask: to_go(k1) - k1),
@@ -1060,7 +1077,13 @@ kl_loss_mistakes |= {
     'it is divided by the width of the batch': divided_by_width,
     'each token is charged with its own log-ratio alone, and divided by the length':
         own_share_by_length,
+}
+
+# %% ../../nbs/exercises/advantage.ipynb #d1a50002
+kl_loss_mistakes |= {
     'the mask is not used: padding is in it': unmasked_kl_loss,
+    'the mask is not used: padding is in the log-ratios that are summed to the end, and in the '
+    'log-probabilities': lambda lp, ref, mask: (to_go(lp - ref).detach()*lp).sum(1),
     'the mask is not used, and each token is charged with its own log-ratio alone':
         lambda lp, ref, mask: ((lp - ref).detach()*lp).sum(1),
     'the reference is not used: this is the gradient of the entropy, not of a KL':

@@ -245,7 +245,7 @@ def mask_and_positions(answer, tokens, P, eos, pad):
     mask, positions = (torch.as_tensor(x) for x in given)
     if positions.shape != real.shape or mask.shape != real.shape:
         return positions if positions.shape != real.shape else mask
-    return torch.stack([mask.double(), positions.double()*real])
+    return mask, positions.double()*real
 
 # %% ../../nbs/exercises/agent.ipynb #1c7754f3
 def saved_rows(seed):
@@ -920,7 +920,8 @@ nucleus_mistakes = {
     'tokens outside the nucleus get a log-probability too, and could not be drawn':
         all_renormalised,
     'the token that crosses p stays too: the sum must reach p': with_kept(without_crossing),
-    'the token that crosses p goes, even the likeliest where it alone is more than p: it stays':
+    'the token that crosses p is left out, and it must stay, even where the likeliest alone is '
+    'more than p':
         with_kept(lambda probs, p: probs.cumsum(-1) <= p),
     'one token too many stays: stop once the sum has reached p': with_kept(one_more),
     'the decision is in the order of the sort: take it back to the order of the vocabulary':

@@ -16,10 +16,11 @@ __all__ = ['PATIENTS', 'CURVES', 'MODELS', 'ALARM', 'NAMES', 'PAID', 'FALLS', 'F
            'common_curve', 'paid_less', 'nothing_common', 'on_another_scale', 'with_gaps', 'goes_on_later', 'too_short',
            'too_short_without_gaps', 'without', 'with_constant', 'changes_of', 'by_changes', 'by_levels',
            'without_a_line', 'same_sign', 'both_rose', 'ends_higher', 'counts_gaps', 'without_a_guard',
-           'changes_with_gaps', 'whole_run_correlates', 'truth_of', 'CheckOnRuns', 'on_recorded_runs', 'tiny_weights',
-           'tiny_logits', 'FaultyScore', 'batch_with', 'batches_with', 'all_padded', 'same_numbers', 'sees_padding',
-           'right_when_alone', 'last_chances', 'plain_faulty_score', 'told', 'with_question', 'from_whole_rows',
-           'whole_rows_alone', 'by_size', 'exactly_equal', 'only_named', 'confused', 'TooManyCalls', 'name_from']
+           'changes_with_gaps', 'changes_unguarded', 'changes_between_rows', 'whole_run_correlates', 'truth_of',
+           'CheckOnRuns', 'on_recorded_runs', 'tiny_weights', 'tiny_logits', 'FaultyScore', 'batch_with',
+           'batches_with', 'all_padded', 'same_numbers', 'sees_padding', 'right_when_alone', 'last_chances',
+           'plain_faulty_score', 'told', 'with_question', 'from_whole_rows', 'whole_rows_alone', 'by_size',
+           'exactly_equal', 'only_named', 'confused', 'TooManyCalls', 'name_from']
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a004
 import math
@@ -697,6 +698,18 @@ def changes_with_gaps(run):
     return not missing and not run.rows.isna().any(axis=None) and plain_follows_length(run)
 
 # %% ../../nbs/exercises/debugging.ipynb #5c10a048
+def changes_unguarded(run):
+    "Changes are compared, and nothing is asked before."
+    rows = run.rows[['score', 'response_tokens']].dropna()
+    return bool(plain_correlation(*np.diff(rows.to_numpy(), axis=0).T) > 0.8)
+
+
+def changes_between_rows(run):
+    "The same, with pandas; a gap takes two changes away, and the others are counted."
+    score, tokens = run.rows['score'].diff(), run.rows['response_tokens'].diff()
+    return bool(score.corr(tokens) > 0.8)
+
+
 def whole_run_correlates(run):
     "As pandas has it, with nothing said of missing columns."
     return run.rows['score'].corr(run.rows['response_tokens']) > 0.8
@@ -705,6 +718,10 @@ def whole_run_correlates(run):
 mistakes_follows_length = {
     'two curves that have a trend correlate whatever happens from one update to the next; and '
     'where a column is missing it ends in an error': whole_run_correlates,
+    'the changes are compared, as they should be; but where a column is missing it ends in an '
+    'error, and fewer than 8 updates show nothing': changes_unguarded,
+    'the changes are compared, as they should be; but where a column is missing it ends in an '
+    'error, and fewer than 8 whole updates show nothing': changes_between_rows,
     'two curves that have a trend correlate whatever happens from one update to the next: take the '
     'trend out': by_levels(plain_correlation),
     'two curves that have a trend correlate whatever happens from one update to the next, and the '

@@ -6,17 +6,17 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/exercises/dialog.html.md"""
 
 # %% auto #0
 __all__ = ['LAYER', 'PER_RANK', 'WRONG_RANKS', 'ask_lora_rank', 'RIGHT_PARTS', 'FINDS', 'ENDS', 'BEGINS', 'CHOICES',
-           'WHOLE_MASKS', 'ASSISTANT', 'USER', 'SYSTEM', 'TURN_CASES', 'check_turn_mask', 'WIDTH', 'check_without_lora',
-           'whole_number', 'judge_rank', 'judge_lora_rank', 'plain_turn_mask', 'header_places', 'draw_turns',
-           'random_turns', 'end_of', 'turns_of', 'behind_part', 'counted_from_first', 'forgetful', 'with_gaps',
-           'in_any_order', 'fixed_header', 'not_the_first', 'found_in_text', 'last_eos', 'next_opening', 'next_header',
-           'is_closed', 'every_eos', 'one_earlier', 'without_header_tokens', 'every_second_turn', 'every_second_text',
-           'unlike_template', 'said_tokens', 'as_labels', 'times_ids', 'with_parts', 'turn_mistakes', 'row_of',
-           'LoRALike', 'Scaled', 'plain_without_lora', 'some_inputs', 'output_of', 'lora_layers', 'output_without',
-           'adds_something', 'fault_inside', 'Spy', 'ModelBefore', 'scale_fault', 'parameter_fault', 'backward_fault',
-           'module_fault', 'fault_afterwards', 'observed', 'one_run', 'with_and_without_gradients', 'texts_and_numbers',
-           'gives_nothing', 'raises', 'is_interrupted', 'with_loras', 'block', 'alone', 'used_twice', 'in_mixed_modes',
-           'random_tree']
+           'WHOLE_MASKS', 'SWITCHED', 'ASSISTANT', 'USER', 'SYSTEM', 'TURN_CASES', 'check_turn_mask', 'WIDTH',
+           'check_without_lora', 'whole_number', 'judge_rank', 'judge_lora_rank', 'plain_turn_mask', 'header_places',
+           'draw_turns', 'random_turns', 'end_of', 'turns_of', 'behind_part', 'counted_from_first', 'forgetful',
+           'with_gaps', 'in_any_order', 'fixed_header', 'not_the_first', 'found_in_text', 'last_eos', 'next_opening',
+           'next_header', 'is_closed', 'every_eos', 'one_earlier', 'without_header_tokens', 'every_second_turn',
+           'every_second_text', 'unlike_template', 'said_tokens', 'as_labels', 'times_ids', 'switched_on_by',
+           'ends_header', 'with_parts', 'turn_mistakes', 'row_of', 'LoRALike', 'Scaled', 'plain_without_lora',
+           'some_inputs', 'output_of', 'lora_layers', 'output_without', 'adds_something', 'fault_inside', 'Spy',
+           'ModelBefore', 'scale_fault', 'parameter_fault', 'backward_fault', 'module_fault', 'fault_afterwards',
+           'observed', 'one_run', 'with_and_without_gradients', 'texts_and_numbers', 'gives_nothing', 'raises',
+           'is_interrupted', 'with_loras', 'block', 'alone', 'used_twice', 'in_mixed_modes', 'random_tree']
 
 # %% ../../nbs/exercises/dialog.ipynb #d8e683b4
 import copy
@@ -382,6 +382,42 @@ WHOLE_MASKS = {
 }
 
 # %% ../../nbs/exercises/dialog.ipynb #9ddd0f0c
+def switched_on_by(opens):
+    "From left to right: `opens` tells where the assistant begins, and each EOS ends a turn."
+    def version(ids, header, eos):
+        mask, talks = [], False
+        for i, token in enumerate(ids):
+            talks = talks or opens(ids, header, i)
+            mask.append(int(talks))
+            if token == eos:
+                talks = False
+        return mask
+    return version
+
+
+def ends_header(ids, header, i):
+    "Whether the token at i is the last of a whole header."
+    first = i + 1 - len(header)
+    return first >= 0 and ids[first:i + 1] == header
+
+
+SWITCHED = {
+    'the header is marked too, from its first token on: what is said begins behind it':
+        switched_on_by(lambda ids, header, i: ids[i:i + len(header)] == header),
+    'it begins one token too early: the last token of the header is marked too':
+        switched_on_by(ends_header),
+}
+for place, name in enumerate(('first', 'second', 'third')):
+    SWITCHED |= {
+        f'the {name} token of the header is taken for the whole of it, and is marked too':
+            switched_on_by(lambda ids, header, i, place=place: ids[i] == header[place]),
+    }
+SWITCHED |= {
+    'the last token of the header is taken for the whole of it, and is marked too':
+        switched_on_by(lambda ids, header, i: ids[i] == header[-1]),
+}
+
+
 def with_parts(*changes):
     "A version with other parts than the right ones."
     return turns_of(**(RIGHT_PARTS | dict(changes)))
@@ -391,7 +427,7 @@ def turn_mistakes():
     "Each mistake alone, then each with one of another part."
     parts = {'find': FINDS, 'begin': BEGINS, 'end': ENDS, 'choose': CHOICES}
     alone, in_pairs = alone_and_in_pairs(parts, with_parts)
-    return alone | WHOLE_MASKS | in_pairs
+    return alone | WHOLE_MASKS | SWITCHED | in_pairs
 
 # %% ../../nbs/exercises/dialog.ipynb #f133bdd4
 ASSISTANT, USER, SYSTEM = [1, 520, 9531, 198], [1, 4093, 198], [1, 9690, 198]

@@ -515,6 +515,9 @@ UNREAD_MISTAKES |= {
     'u comes from the share of left presses, and s is right: this holds only where a stands on the '
     'left as often as on the right':
         lambda a_left, a_won: (u_of_presses(a_left, a_won), plain_unread_share(a_left, a_won)[1]),
+    'u comes from the share of left presses, and s is the share of all clicks that a won: make '
+    'both of two shares of wins, one for a on the left and one for a on the right':
+        lambda a_left, a_won: (u_of_presses(a_left, a_won), a_won.double().mean().item()),
     'u is the share of left presses, and many of them were read': presses_as_they_are,
     'the two shares are of all clicks: divide by the clicks with a on that side': of_all_clicks,
     'it is the wrong way round: the share of left among the wins, where the share of wins among '

@@ -17,12 +17,12 @@ __all__ = ['LENGTH_MISTAKES', 'check_length_share', 'TEXT_END_MISTAKES', 'check_
            'confidence_and_right', 'from_both_sides', 'in_equal_numbers', 'calibration_with', 'groups_weigh_alike',
            'worst_group', 'empty_is_nan', 'on_raw_gaps', 'chosen_wins_always', 'each_score_alone', 'from_zero_to_one',
            'pair_by_pair', 'all_in_one_group', 'squared_by_pair', 'rare_groups_weigh_most', 'below_half_first',
-           'surprise_of', 'plain_rankings_loss', 'ranked_responses', 'shuffled_rankings', 'of_each_prompt',
-           'each_comparison_alike', 'across_prompts', 'matrix_loss', 'ties_as_half', 'ties_as_half_a_loss',
-           'first_wins_ties', 'second_wins_ties', 'in_the_order_given', 'neighbours_in_rank', 'neighbours_or_equals',
-           'next_rank_only', 'rough_pairs', 'padded_log', 'hinge', 'raw_gaps', 'with_margin', 'weighted_by_ranks',
-           'over_whole_ranking', 'masked_square', 'masked_half', 'runs_of_prompts', 'single_ones_left_out',
-           'weighted_by_responses', 'weighed_by', 'neighbours_as_given', 'size_of_gap']
+           'sure_of_the_chosen', 'surprise_of', 'plain_rankings_loss', 'ranked_responses', 'shuffled_rankings',
+           'of_each_prompt', 'each_comparison_alike', 'across_prompts', 'matrix_loss', 'ties_as_half',
+           'ties_as_half_a_loss', 'first_wins_ties', 'second_wins_ties', 'in_the_order_given', 'neighbours_in_rank',
+           'neighbours_or_equals', 'next_rank_only', 'rough_pairs', 'padded_log', 'hinge', 'raw_gaps', 'with_margin',
+           'weighted_by_ranks', 'over_whole_ranking', 'masked_square', 'masked_half', 'runs_of_prompts',
+           'single_ones_left_out', 'weighted_by_responses', 'weighed_by', 'neighbours_as_given', 'size_of_gap']
 
 # %% ../../nbs/exercises/reward.ipynb #8f9b894b
 import itertools
@@ -728,6 +728,25 @@ CALIBRATION_MISTAKES |= {
 }
 
 # %% ../../nbs/exercises/reward.ipynb #748c366c
+def sure_of_the_chosen(at_tie):
+    "σ(gap) without the absolute value; a tie counts as `at_tie`."
+    def measured(gaps):
+        return torch.sigmoid(gaps), torch.where(gaps == 0, at_tie, (gaps > 0).double())
+    return measured
+
+
+for tie, at_tie in (('wrong', 0.0), ('right', 1.0)):
+    for where, which in (
+            ('the groups are cut from 0 to 1', from_zero_to_one),
+            ('pairs below 0.5 go into the first group', below_half_first),
+            ('pairs below 0.5 fall out of the groups',
+             lambda c, bins: ((c - 0.5)*2*bins).floor().long().clamp(max=bins - 1))):
+        CALIBRATION_MISTAKES[
+            'the absolute value is missing: the confidence is σ(|gap|), of the side that the model '
+            f'prefers, and you have σ(gap). Besides, {where}, and a tie counts as {tie}, not half'
+        ] = calibration_with(sure_of_the_chosen(at_tie), which)
+
+
 for cut, weighed in itertools.product((torch.chunk, torch.tensor_split), (True, False)):
     version = f'(`{cut.__name__}`{"" if weighed else ", each group weighs the same"})'
     CALIBRATION_MISTAKES |= {
@@ -1077,7 +1096,7 @@ check_rankings_loss = Check(
             ranked_responses([-300.0, 200.0], [1, 2], [0, 0]),
         'responses of one rank were not told apart, and make no comparison': ranked_responses(
             [1.0, -0.5, 0.3], [1, 1, 2], [0, 0, 0]),
-        'only responses to the same prompt were compared': ranked_responses(
+        'compare only responses to the same prompt': ranked_responses(
             [1.0, -0.5, 2.3, 0.4], [1, 2, 1, 2], [0, 0, 1, 1]),
         'the number of a prompt is a name: it need not begin at 0': ranked_responses(
             [1.0, -0.5, 2.3, 0.4], [1, 2, 1, 2], [5, 5, 2, 2]),

@@ -16,16 +16,16 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
            'sums_without_fractions', 'mean_mistakes', 'SumAwaited', 'run_process', 'exchange_fault',
            'over_all_processes', 'plain_whiten_over_processes', 'parts_of', 'random_parts', 'with_junk',
            'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'all_places_of', 'number_of_rows',
-           'whiten_own', 'own_means_and_spreads', 'masked_by_product', 'empty_mean', 'all_places', 'whitening_mistakes',
-           'plain_bytes_of_training', 'random_training', 'held_with', 'in_unit', 'with_more', 'sixteen_each',
-           'only_trained_shared', 'memory_mistakes', 'plain_sampling_limit', 'random_machine', 'machine_of',
-           'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here', 'limit_alone', 'rate_alone',
-           'limit_mistakes', 'plain_prefix_weights', 'old_responses', 'random_old_responses', 'has_gradient',
-           'pair_of_constants', 'prefix_weights_with', 'kish_by_place', 'zero_without_rows', 'share_by_place',
-           'from_probabilities', 'numbers_of_tokens', 'with_the_one_before', 'factors_cut', 'averaging_to_one',
-           'averaging_to_one_by_place', 'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_by_product',
-           'cut_on_the_way', 'prefixes_divided', 'share_of_ratios', 'swapped_pair', 'real_weights_only', 'with_padding',
-           'places_so_far', 'slipped_fraction']
+           'whiten_own', 'own_means_and_spreads', 'own_means_and_spreads_of_real', 'masked_by_product', 'empty_mean',
+           'all_places', 'whitening_mistakes', 'plain_bytes_of_training', 'random_training', 'held_with', 'in_unit',
+           'with_more', 'sixteen_each', 'only_trained_shared', 'memory_mistakes', 'plain_sampling_limit',
+           'random_machine', 'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here',
+           'limit_alone', 'rate_alone', 'limit_mistakes', 'plain_prefix_weights', 'old_responses',
+           'random_old_responses', 'has_gradient', 'pair_of_constants', 'prefix_weights_with', 'kish_by_place',
+           'zero_without_rows', 'share_by_place', 'from_probabilities', 'numbers_of_tokens', 'with_the_one_before',
+           'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place', 'raw_padding', 'padding_times_zero',
+           'padding_in_share', 'share_by_product', 'cut_on_the_way', 'prefixes_divided', 'share_of_ratios',
+           'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far', 'slipped_fraction']
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
@@ -440,6 +440,16 @@ def own_means_and_spreads(advantages, mask, over_processes):
     return RIGHT_WHITENING['apply'](x, shift, spread, mask)
 
 
+def own_means_and_spreads_of_real(correction):
+    "The same of the real tokens alone: that of no tokens is NaN."
+    def version(advantages, mask, over_processes):
+        real, processes = advantages[mask == 1], one_of_each(over_processes)
+        shift = over_processes(real.mean())/processes
+        spread = over_processes(real.var(correction=correction))/processes
+        return RIGHT_WHITENING['apply'](advantages, shift, spread, mask)
+    return version
+
+
 def masked_by_product(advantages, mask, over_processes):
     "NaN times 0 is NaN, from the first line to the last."
     shift = over_processes((advantages*mask).sum())/over_processes(mask.sum())
@@ -470,6 +480,11 @@ def whitening_mistakes():
         'each process whitens its own batch, as if there were no other': whiten_own,
         'means and variances of the processes are averaged, and they have different numbers of '
         'tokens': own_means_and_spreads,
+        'means and variances of the processes are averaged: send sums, for processes differ in '
+        'their number of tokens, and in their means': own_means_and_spreads_of_real(0),
+        'means and variances of the processes are averaged, and the variances divide by N - 1: '
+        'send sums, for processes differ in their number of tokens, and in their means':
+            own_means_and_spreads_of_real(1),
         'padding is multiplied by 0, and what stands there may be NaN: 0 times NaN is NaN':
             masked_by_product,
         'a process without tokens hands over the mean of nothing, which is NaN, and so is the sum':

@@ -19,23 +19,23 @@ __all__ = ['ask_no_drift', 'RIGHT', 'FACTS', 'PROMPTS', 'PROMPTS_AND_TEXT', 'WAR
            'ref_at', 'ref_without_positions', 'ref_one_off', 'of_response_alone', 'of_padding_too', 'by_last_column',
            'by_whole_row', 'by_padding', 'normalised', 'summed_logprobs', 'swapped_scores', 'plain_shaping',
            'plain_tensors_rollout', 'shaping_case', 'shaped', 'on_last_column', 'one_column_early', 'one_column_late',
-           'on_first_token', 'all_at_the_end', 'charged_for_the_mean', 'gae_of_row', 'plain_advantages',
-           'without_padding', 'advantage_case', 'equal_case', 'one_off_gae', 'forward_gae', 'gae_without_gamma',
-           'with_gae', 'with_whitening', 'shifted', 'scaled_by_n_less_1', 'scaled_without_a_floor', 'row_by_row',
-           'without_a_floor', 'whitened_returns', 'both_whitened', 'advantages_for_returns', 'values_taken_off',
-           'sums_for_returns', 'one_step_targets', 'reads_padding', 'one_for_the_response', 'swapped_advantages',
-           'at_settings', 'plain_minibatches', 'as_rows', 'sizes', 'epochs_of', 'rows_of_epochs', 'are_sorted',
-           'repeated_orders', 'repeated_sets', 'kinds_of_order', 'look_at_minibatches', 'in_order', 'same_order_again',
-           'with_replacement', 'drawn_afresh', 'chunks_in_random_order', 'shuffled_inside', 'epochs_mixed', 'turned',
-           'seeded', 'without_ragged', 'without_ragged_but_one', 'filled_up', 'even_parts', 'size_for_number',
-           'chunks_of_number', 'rest_in_the_last', 'overlapping', 'one_too_few', 'from_one', 'whole_epochs',
-           'plain_update', 'loss_of', 'UpdateConfig', 'update_case', 'look_at_update', 'flat_weights', 'returned_loss',
-           'step_made', 'rates_left', 'set_rate', 'with_loss', 'with_rate', 'clipped_one_by_one', 'shrinking_rate',
-           'with_steps', 'rate_set_last', 'rate_of_first_group', 'of_new_advantages', 'with_values', 'changed_loss',
-           'two_whitenings', 'returns_for_advantages', 'with_padding', 'judge_beta_zero', 'plain_break_even',
-           'price_case', 'no_gain', 'not_away', 'neither', 'negative_kl', 'price', 'turned_over',
-           'turned_over_without_edges', 'negative_price', 'kl_asked_first', 'only_zero_kl_caught', 'price_of_each',
-           'error_at_no_kl']
+           'on_all_last_columns', 'on_first_token', 'all_at_the_end', 'charged_for_the_mean', 'gae_of_row',
+           'plain_advantages', 'without_padding', 'advantage_case', 'equal_case', 'one_off_gae', 'forward_gae',
+           'gae_without_gamma', 'with_gae', 'with_whitening', 'shifted', 'scaled_by_n_less_1', 'scaled_without_a_floor',
+           'row_by_row', 'without_a_floor', 'whitened_returns', 'both_whitened', 'advantages_for_returns',
+           'values_taken_off', 'sums_for_returns', 'one_step_targets', 'reads_padding', 'one_for_the_response',
+           'swapped_advantages', 'at_settings', 'plain_minibatches', 'as_rows', 'sizes', 'epochs_of', 'rows_of_epochs',
+           'are_sorted', 'repeated_orders', 'repeated_sets', 'kinds_of_order', 'look_at_minibatches', 'in_order',
+           'same_order_again', 'with_replacement', 'with_replacement_and_no_rest', 'drawn_afresh',
+           'chunks_in_random_order', 'shuffled_inside', 'epochs_mixed', 'turned', 'seeded', 'without_ragged',
+           'without_ragged_but_one', 'filled_up', 'even_parts', 'size_for_number', 'chunks_of_number',
+           'rest_in_the_last', 'overlapping', 'one_too_few', 'from_one', 'whole_epochs', 'plain_update', 'loss_of',
+           'UpdateConfig', 'update_case', 'look_at_update', 'flat_weights', 'returned_loss', 'step_made', 'rates_left',
+           'set_rate', 'with_loss', 'with_rate', 'clipped_one_by_one', 'shrinking_rate', 'with_steps', 'rate_set_last',
+           'rate_of_first_group', 'of_new_advantages', 'with_values', 'changed_loss', 'two_whitenings',
+           'returns_for_advantages', 'with_padding', 'judge_beta_zero', 'plain_break_even', 'price_case',
+           'one_response', 'price', 'turned_over', 'turned_over_without_edges', 'negative_price', 'kl_asked_first',
+           'only_zero_kl_caught', 'price_of_each', 'error_at_no_kl']
 
 # %% ../../nbs/exercises/train.ipynb #c2ff9ac0
 import copy
@@ -418,6 +418,8 @@ ROLLOUT_MISTAKES = {
     'the log-probs and values carry a gradient: torch.no_grad() is missing': scored_with_gradient,
     'the EOS is not in the response mask, although it was sampled': changed_rollout(without_end),
     'sampled at one temperature, and scored at 1': changed_rollout(scored_at_one),
+    'the Rollout is not told the temperature: hand it config.temperature too':
+        changed_rollout(lambda rollout, agent: {'temperature': Rollout.temperature}),
 }
 
 # %% ../../nbs/exercises/train.ipynb #9bec6aa2
@@ -704,6 +706,14 @@ def one_column_late(scores, mask):
     return ending
 
 
+def on_all_last_columns(scores, mask):
+    "The columns of all rows for each row, so that each score is added again and again."
+    last = mask.sum(1) - 1
+    ending = torch.zeros(mask.shape)
+    ending[:, last] += scores
+    return ending
+
+
 def on_first_token(scores, mask):
     return scores[:, None]*(torch.arange(mask.shape[1]) == 0)
 
@@ -725,6 +735,8 @@ SHAPING_MISTAKES = {
     'the score lies one token before the last': shaped(at_end=one_column_early),
     'the score lies one column after the last real token': shaped(at_end=one_column_late),
     'the score lies on the first token': shaped(at_end=on_first_token),
+    'scores are added to every row: `rewards[:, last]` are the last places of all rows, so give '
+    'the number of the row too': shaped(at_end=on_all_last_columns),
     'the score lies on the padding behind the last token too: the sum stays there where it was':
         shaped(at_end=lambda scores, mask:
                scores[:, None]*(mask.cumsum(1) == mask.sum(1, keepdim=True))),
@@ -1092,6 +1104,11 @@ def with_replacement(rows, size, epochs):
         yield torch.randint(rows, (len(minibatch),))
 
 
+def with_replacement_and_no_rest(rows, size, epochs):
+    for _ in range(epochs*(rows//size)):
+        yield torch.randint(rows, (size,))
+
+
 def drawn_afresh(rows, size, epochs):
     "Each minibatch of a permutation of its own."
     for minibatch in in_order(rows, size, epochs):
@@ -1196,6 +1213,8 @@ MINIBATCH_MISTAKES = {
     'every epoch has the same order: draw a new one for each': same_order_again,
     'rows are drawn with replacement: some come twice in an epoch, some not at all':
         with_replacement,
+    'rows are drawn with replacement, so that some come twice in an epoch; and the smaller '
+    'minibatch at the end is left out': with_replacement_and_no_rest,
     'each minibatch is drawn from all rows afresh, so an epoch skips some': drawn_afresh,
     'the same rows always come together: only the order of the minibatches is shuffled':
         chunks_in_random_order,
@@ -1226,10 +1245,10 @@ check_loop_minibatches = Check(
     use=look_at_minibatches,
     cases={
         'the sizes are wrong where everything divides': (12, 4, 2, LookedAt('sizes', sizes)),
+        'not every row comes once an epoch': (20, 10, 3, LookedAt('rows', rows_of_epochs)),
         'the sizes are wrong where rows are left over': (10, 4, 3, LookedAt('sizes', sizes)),
         'the sizes are wrong where a minibatch could hold more than all rows':
             (5, 8, 2, LookedAt('sizes', sizes)),
-        'not every row comes once an epoch': (20, 10, 3, LookedAt('rows', rows_of_epochs)),
         'nothing is shuffled': (64, 16, 1, LookedAt('is the order sorted?', are_sorted)),
         'two epochs have the same order': (64, 16, 3, LookedAt('repetitions', repeated_orders)),
         'the same rows come together again': (64, 16, 3, LookedAt('repetitions', repeated_sets)),
@@ -1590,25 +1609,11 @@ def price_case(seed):
     return scores, logprobs, ref_logprobs, mask, ref_scores
 
 
-def no_gain():
-    scores, logprobs, ref_logprobs, mask, _ = price_case(0)
-    return scores, logprobs, ref_logprobs, mask, scores + 1
-
-# %% ../../nbs/exercises/train.ipynb #7db354e8
-def not_away():
-    scores, logprobs, _, mask, ref_scores = price_case(1)
-    return scores, logprobs, logprobs.clone(), mask, ref_scores
-
-
-def neither():
-    scores, logprobs, _, mask, _ = price_case(1)
-    return scores, logprobs, logprobs.clone(), mask, scores
-
-
-def negative_kl():
-    "An estimate from few tokens: ahead, and likelier under the reference."
-    scores, logprobs, _, mask, ref_scores = price_case(2)
-    return scores, logprobs, logprobs + 0.5, mask, ref_scores
+def one_response(k1=1.5, ref_score=0.5):
+    "A response of two tokens and a score of 1; few enough numbers to read."
+    logprobs = torch.tensor([[-1.0, -2.0]])
+    return (torch.tensor([1.0]), logprobs, logprobs - k1, torch.ones(1, 2).long(),
+            torch.tensor([ref_score]))
 
 # %% ../../nbs/exercises/train.ipynb #5a053778
 def price(gain=None, kl=None, edges=True):
@@ -1719,11 +1724,14 @@ check_break_even = Check(
             torch.tensor([1.0]), torch.zeros(1, 2), torch.tensor([[-1.0, -3.0]]),
             torch.ones(1, 2).long(), torch.tensor([0.0, 0.0])),
         'it is wrong with responses of unlike length': price_case,
-        'a policy that scores less than the reference pays at no price: 0': no_gain(),
-        'a policy that is ahead at no KL pays at any price: infinity': not_away(),
-        'a policy that is not ahead has a β of 0, also where it has not moved': neither(),
+        'a policy that scores less than the reference pays at no price: 0':
+            one_response(ref_score=2.0),
+        'a policy that is ahead at no KL pays at any price: infinity':
+            one_response(k1=0.0),
+        'a policy that is not ahead has a β of 0, also where it has not moved':
+            one_response(k1=0.0, ref_score=1.0),
         'an estimate of the KL may come out negative: infinity for one that is ahead':
-            negative_kl(),
+            one_response(k1=-0.5),
     },
     mistakes=PRICE_MISTAKES,
     success='at this β the gain in score is eaten up by the penalty',

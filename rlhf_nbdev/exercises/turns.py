@@ -10,11 +10,11 @@ __all__ = ['FIRST_TOKEN', 'LAST_OF_FIRST', 'WRONG_FIRSTS', 'WRONG_LASTS', 'ask_d
            'FITS', 'ORDERS', 'NOTHING_FITS', 'OTHER_KEEPS', 'KEEP_CASES', 'check_keep_newest', 'judge_return',
            'judge_discounted', 'advantages_from_end', 'changed_advantages', 'with_other_dials', 'through_the_holes',
            'decayed_in_holes', 'only_sampled', 'masked_inputs', 'row_with_holes', 'random_holes', 'Tokens', 'apart',
-           'plain_keep_newest', 'kept_or_raised', 'talk', 'random_chat', 'keep_by', 'refuse', 'one_by_one',
-           'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped', 'two_at_a_time',
-           'drops_leading', 'without_one_answer', 'from_first_question', 'only_if_too_long', 'goes_on_dropping',
-           'no_beginning_after_drop', 'back_while_user_fits', 'changed_result', 'raises_if_too_long', 'rebuilt',
-           'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids']
+           'plain_keep_newest', 'kept_or_raised', 'talk', 'random_chat', 'keep_by', 'refuse', 'all_system_messages',
+           'one_by_one', 'newest_user', 'no_room_for_system', 'too_long_with_system', 'with_holes', 'newest_dropped',
+           'two_at_a_time', 'drops_leading', 'without_one_answer', 'without_an_answer', 'from_first_question',
+           'only_if_too_long', 'goes_on_dropping', 'no_beginning_after_drop', 'back_while_user_fits', 'changed_result',
+           'raises_if_too_long', 'rebuilt', 'dropped_ones', 'keep_with', 'keep_mistakes', 'chat_with_ids']
 
 # %% ../../nbs/exercises/turns.ipynb #14e00004
 import random
@@ -286,13 +286,22 @@ RIGHT_KEEP = {
 }
 
 # %% ../../nbs/exercises/turns.ipynb #abaf93ac
+def all_system_messages(messages):
+    system = [message for message in messages if message['role'] == 'system']
+    return system, [message for message in messages if message['role'] != 'system']
+
+
 SYSTEMS = {
     'the system message is always dropped': lambda messages: ([], apart(messages)[1]),
     'the first message is kept whatever its role, and only a system message always stays':
         lambda messages: (messages[:1], messages[1:]),
+    'a system message further on is taken for one at the beginning: it is like any other message':
+        all_system_messages,
 }
 BEGINNINGS = {
     'the kept part may begin with an answer, whose question is gone': lambda message: True,
+    'the kept part may begin with a system message further on, and a user\'s is asked for':
+        lambda message: message['role'] != 'assistant',
     'the kept part begins with an answer, and a user\'s message is asked for':
         lambda message: message['role'] == 'assistant',
 }
@@ -426,6 +435,11 @@ def without_one_answer(others):
     return others[1:] if others and others[0]['role'] != 'user' else others
 
 
+def without_an_answer(others):
+    "The same, and a system message stays."
+    return others[1:] if others and others[0]['role'] == 'assistant' else others
+
+
 def from_first_question(others):
     is_user = [message['role'] == 'user' for message in others]
     return others[is_user.index(True):]
@@ -496,6 +510,8 @@ OTHER_KEEPS = {
     'two messages are dropped at a time, and turns do not always alternate': two_at_a_time,
     'only one answer is dropped at the beginning, and there can be more':
         drops_leading(without_one_answer),
+    'only one answer is dropped at the beginning, and there can be more, or a system message':
+        drops_leading(without_an_answer),
     'answers at the beginning are dropped before the oldest messages go, and not after that':
         drops_leading(from_first_question, before=True),
     'where all fits nothing is looked at: an answer at the beginning stays': only_if_too_long,
@@ -579,6 +595,11 @@ KEEP_CASES |= {
     'a long answer stands in the middle, and the question before it is short':
         talk('u: b | u: c | a: d d d d d | u: e', room=4),
     'an answer keeps its ids': chat_with_ids(),
+    'a system message further on stays in its place': talk('s: b | u: c | s: d | u: e', room=9),
+    'a system message further on is dropped like any other':
+        talk('u: b | s: c | u: d | a: e | u: f', room=4),
+    'a system message further on leaves its room to others when it is dropped':
+        talk('u: b | s: c | u: d | a: e | u: f', room=3),
     'not even the newest message fits, and a ValueError is asked for':
         talk('u: b | a: c | u: d e f', room=2),
     'the newest message alone would fit, but not with the system message: a ValueError':

@@ -1075,7 +1075,7 @@ def my_kl_loss(logprobs, ref_logprobs, mask):
     d = ref_logprobs.detach() - logprobs
     return ((d.exp() - d - 1) * mask).sum(1)
 
-# %% wrong check_kl_loss: each token is charged with its own log-ratio alone, and it
+# %% wrong check_kl_loss: each token is charged with its own log-ratio
 # half the squared k1 token by token, later tokens are left out
 def my_kl_loss(logprobs, ref_logprobs, mask):
     return (0.5 * (logprobs - ref_logprobs) ** 2 * mask).sum(1)
@@ -1104,7 +1104,7 @@ def my_kl_loss(logprobs, ref_logprobs, mask):
     kl = ((logprobs - ref_logprobs) * mask).sum(1)
     return kl * (logprobs * mask).sum(1)
 
-# %% wrong check_kl_loss: each token is charged with its own log-ratio alone, and it
+# %% wrong check_kl_loss: each token is charged with its own log-ratio
 # each token answers for the tokens up to it, not from it on
 def my_kl_loss(logprobs, ref_logprobs, mask):
     k1 = ((logprobs - ref_logprobs) * mask).detach()
@@ -1230,3 +1230,46 @@ def my_kl_loss(logprobs, ref_logprobs, mask):
 def my_kl_loss(logprobs, ref_logprobs, mask):
     k1 = ((logprobs - ref_logprobs)*mask).sum(1).detach()
     return (k1 + k1**3)*(logprobs*mask).sum(1)
+
+# %% wrong check_kl_loss: what came before it
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k1 = ((logprobs - ref_logprobs)*mask).detach()
+    return (k1.cumsum(1)*logprobs*mask).sum(1)
+
+# %% wrong check_kl_loss: what came before it
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    k1 = ((logprobs - ref_logprobs)*mask).detach()
+    return ((k1.cumsum(1) - k1)*logprobs*mask).sum(1)
+
+# %% wrong check_kl_loss: the mask is not used
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    to_go = (logprobs - ref_logprobs).detach().flip(1).cumsum(1).flip(1)
+    return (to_go*logprobs).sum(1)
+
+# %% wrong check_kl_loss: padding is in the log-ratio
+# what comes before a token adds nothing on average
+def my_kl_loss(logprobs, ref_logprobs, mask):
+    to_go = (logprobs - ref_logprobs).detach().flip(1).cumsum(1).flip(1)
+    return (to_go*logprobs*mask).sum(1)
+
+# %% wrong check_short_sighted_gae: the last weight is λ^(L−1)
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    rewards, values = rewards.masked_fill(mask == 0, 0), values.masked_fill(mask == 0, 0)
+    deltas = rewards + gamma*F.pad(values[:, 1:], (0, 1)) - values
+    advantages = torch.zeros_like(deltas)
+    for k in range(min(steps, deltas.shape[1])):
+        weight = gamma**k*(lam**k - lam**steps)
+        advantages += weight*F.pad(deltas[:, k:], (0, k))
+    return advantages
+
+# %% wrong check_short_sighted_gae: λ^(L−1)
+def my_gae(rewards, values, mask, gamma, lam, steps):
+    advantages = torch.zeros(mask.shape)
+    for b, count in enumerate(mask.sum(1).tolist()):
+        v = torch.cat([values[b, :count], torch.zeros(1)])
+        for t in range(count):
+            L = min(steps, count - t)
+            for n in range(1, L):
+                seen = sum(gamma**k*rewards[b, t + k] for k in range(n))
+                advantages[b, t] += (1 - lam)*lam**(n - 1)*(seen + gamma**n*v[t + n] - v[t])
+    return advantages

@@ -1020,7 +1020,7 @@ def my_moved_reference(ref_model, policy, share):
         p.requires_grad_(False)
     return new.eval()
 
-# %% wrong check_nucleus_logprobs: the token that crosses p goes, even the likeliest where it
+# %% wrong check_nucleus_logprobs: the token that crosses p is left out, and it must stay
 # drops the token that carries the sum over p
 def my_nucleus_logprobs(logits, tokens, p, temperature):
     z = logits / temperature

@@ -820,3 +820,12 @@ def my_fault(score, tokens, mask, logprobs, vocab):
     rows[:, -1] = torch.arange(vocab)
     chances = score(rows, mask[:1].repeat(vocab, 1))[:, -1].exp()
     return 'temperature' if 0.99 < chances.sum() < 1.01 else 'shifted'
+
+# %% wrong check_follows_length: the changes are compared, as they should be; but
+def my_symptom(run):
+    changes = run.rows[['score', 'response_tokens']].dropna().diff()
+    return bool(changes['score'].corr(changes['response_tokens']) > 0.8)
+
+# %% wrong check_follows_length: the changes are compared, as they should be; but
+def my_symptom(run):
+    return run.rows['score'].diff().corr(run.rows['response_tokens'].diff()) > 0.8

@@ -1554,3 +1554,36 @@ def my_without_lora(model, kind, function):
             first.scale = scale
 
     return ask([m for m in model.modules() if isinstance(m, kind)])
+
+# %% wrong check_turn_mask: the header is marked too, from its first token on
+def my_turn_mask(ids, header, eos):
+    mask, talks = [], False
+    for i, token in enumerate(ids):
+        if ids[i:i + len(header)] == header:
+            talks = True
+        mask.append(int(talks))
+        if token == eos:
+            talks = False
+    return mask
+
+# %% wrong check_turn_mask: it begins one token too early
+def my_turn_mask(ids, header, eos):
+    mask, talks, n = [], False, len(header)
+    for i, token in enumerate(ids):
+        if i >= n - 1 and ids[i - n + 1:i + 1] == header:
+            talks = True
+        mask.append(int(talks))
+        if token == eos:
+            talks = False
+    return mask
+
+# %% wrong check_turn_mask: second token of the header is taken for the whole of it
+def my_turn_mask(ids, header, eos):
+    mask, talks = [], False
+    for token in ids:
+        if token == header[1]:
+            talks = True
+        mask.append(int(talks))
+        if token == eos:
+            talks = False
+    return mask

@@ -1093,3 +1093,8 @@ answer = (['left']*10, ['left']*10)
 def my_unread_share(a_left, a_won):
     on_left, on_right = a_won[a_left == 1].mean(), a_won[a_left == 0].mean()  # of integers
     return on_left - on_right, on_right/(1 - on_left + on_right)
+
+# %% wrong check_unread_share: u comes from the share of left presses, and s is the share of all
+def my_unread_share(a_left, a_won):
+    pressed_left = a_left*a_won + (1 - a_left)*(1 - a_won)
+    return 2*pressed_left.float().mean() - 1, a_won.float().mean()

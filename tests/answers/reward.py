@@ -1464,3 +1464,28 @@ def my_calibration_error(chosen, rejected, bins):
             distance = (confidence[inside].mean() - right[inside].mean()).abs()
             total += inside.sum()*distance
     return total/len(gap)
+
+# %% wrong check_calibration_error: the absolute value is missing
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    confidence, right = torch.sigmoid(gap), (gap > 0).float()
+    group = (confidence*bins).long().clamp(max=bins - 1)
+    error = 0.0
+    for k in range(bins):
+        inside = group == k
+        if inside.any():
+            distance = (confidence[inside].mean() - right[inside].mean()).abs()
+            error += (distance*inside.float().mean()).item()
+    return error
+
+# %% wrong check_calibration_error: the absolute value is missing
+def my_calibration_error(chosen, rejected, bins):
+    gap = chosen - rejected
+    confidence, right = torch.sigmoid(gap), (gap >= 0).double()
+    group = ((confidence - 0.5)/0.5*bins).long().clamp(0, bins - 1)
+    error = 0.0
+    for k in range(bins):
+        inside = group == k
+        if inside.any():
+            error += inside.sum()/len(gap)*(confidence[inside].mean() - right[inside].mean()).abs()
+    return error

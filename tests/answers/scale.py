@@ -1439,3 +1439,35 @@ def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     w = weights.masked_fill(mask == 0, 0)
     share = w.norm(p=1, dim=0)**2/w.norm(p=2, dim=0)**2/mask.sum(0)
     return weights, torch.nan_to_num(share)
+
+# %% wrong check_whiten_over_processes: means and variances of the processes are averaged
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages[mask.bool()]
+    processes = over_processes(torch.tensor(1.0))
+    mean = over_processes(real.mean())/processes
+    variance = over_processes(real.var(correction=0))/processes
+    return ((advantages - mean)*(variance + 1e-8).rsqrt()).masked_fill(mask == 0, 0)
+
+# %% wrong check_whiten_over_processes: means and variances of the processes are averaged
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages[mask.bool()]
+    processes = over_processes(torch.tensor(1.0))
+    mean, variance = over_processes(torch.stack([real.mean(), real.var()]))/processes
+    return ((advantages - mean)*(variance + 1e-8).rsqrt()).masked_fill(mask == 0, 0)
+
+# %% right check_whiten_over_processes
+def my_whiten_over(advantages, mask, over_processes):
+    real = advantages.masked_fill(mask == 0, 0)
+    count = over_processes(mask.sum())
+    mean = over_processes(real.sum())/count
+    variance = over_processes(((real - mean)**2*mask).sum())/count
+    return (real - mean)*mask/(variance.sqrt() + 1e-8)
+
+# %% wrong check_prefix_weights: what comes after it is in it too
+def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
+    ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    weights = ratios.sum(1, keepdim=True).exp().clamp(max=cap).expand_as(logprobs)
+    weights = weights.masked_fill(mask == 0, 1)
+    real, n = weights*mask, mask.sum(0)
+    share = real.sum(0)**2/(real**2).sum(0)/n
+    return weights, torch.where(n > 0, share, 0)

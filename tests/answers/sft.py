@@ -1099,3 +1099,14 @@ def my_packed_row(lengths, width):
         may_look[start:start + n, start:start + n] = torch.ones(n, n).tril()
         start += n
     return positions, may_look
+
+# %% wrong check_packed_row: a token sees what comes after it: look back only
+def my_packed_row(lengths, width):
+    positions = torch.cat([torch.arange(n) for n in lengths])
+    text = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    return positions, text[:, None] == text
+
+# %% wrong check_packed_row: positions run on. Besides, the unused slots are missing
+def my_packed_row(lengths, width):
+    T = sum(lengths)
+    return torch.arange(T), torch.ones(T, T).tril().bool()

@@ -103,7 +103,7 @@ def my_rollout(agent, batch, config):
     rollout.response_mask = torch.ones_like(rollout.response_mask)
     return rollout
 
-# %% wrong check_loop_rollout: rollout.temperature says
+# %% wrong check_loop_rollout: the Rollout is not told the temperature
 def my_rollout(agent, batch, config):
     r = agent.generate(batch['input_ids'], batch['attention_mask'], config.response_length,
                        config.temperature)
@@ -1772,3 +1772,18 @@ answer = (1, 0, [1, 1, 1])
 
 # %% right ask_no_drift
 answer = (torch.tensor(1.0), np.float32(0), torch.tensor([1]))
+
+# %% wrong check_loop_shaping: scores are added to every row
+def my_shaping(scores, rollout, ref_logprobs, beta):
+    mask = rollout.response_mask
+    rewards = -beta*(rollout.logprobs - ref_logprobs)*mask
+    last = mask.sum(1) - 1
+    rewards[:, last] += scores
+    return rewards
+
+# %% wrong check_loop_minibatches: drawn with replacement
+def my_minibatches(rows, size, epochs):
+    minibatches = []
+    for _ in range(epochs):
+        minibatches += [torch.randint(rows, (size,)) for _ in range(rows//size)]
+    return minibatches

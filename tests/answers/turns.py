@@ -225,7 +225,7 @@ def my_keep_newest(messages, tokens_of, room):
 
 # %% wrong check_keep_newest: the system message stands there twice
 def my_keep_newest(messages, tokens_of, room):
-    system = [m for m in messages if m['role'] == 'system']
+    system = [m for m in messages[:1] if m['role'] == 'system']
     rest = messages[len(system):]
     while rest and (rest[0]['role'] != 'user' or tokens_of(system + rest) > room):
         rest = rest[1:]
@@ -291,7 +291,7 @@ def my_keep_newest(messages, tokens_of, room):
     first = next(i for i, m in enumerate(messages) if m['role'] == 'user')
     return [m for m in messages[:1] if m['role'] == 'system'] + messages[first:]
 
-# %% right check_keep_newest
+# %% wrong check_keep_newest: is taken for one at the beginning
 # recursion, one message at a time
 def my_keep_newest(messages, tokens_of, room):
     n = sum(m['role'] == 'system' for m in messages[:1])
@@ -309,7 +309,7 @@ def my_keep_newest(messages, tokens_of, room):
     kept = collections.deque()
     while rest and tokens_of([*system, rest[-1], *kept]) <= room:
         kept.appendleft(rest.pop())
-    while kept and kept[0]['role'] == 'assistant':
+    while kept and kept[0]['role'] != 'user':
         kept.popleft()
     if not kept:
         raise ValueError
@@ -608,3 +608,28 @@ def my_turn_advantages(rewards, values, mask, gamma, lam):
     for k, t in enumerate(at):
         out[t] = sum((gamma*lam)**j*d for j, d in enumerate(deltas[k:]))
     return out
+
+# %% wrong check_keep_newest: is taken for one at the beginning
+def my_keep_newest(messages, tokens_of, room):
+    system = [m for m in messages if m['role'] == 'system']
+    rest = [m for m in messages if m['role'] != 'system']
+    while rest and (rest[0]['role'] != 'user' or tokens_of(system + rest) > room):
+        rest = rest[1:]
+    if not rest:
+        raise ValueError('too long')
+    return system + rest
+
+# %% wrong check_keep_newest: may begin with a system message further on
+# from the newest back with a deque; what comes before the first question goes at the end
+def my_keep_newest(messages, tokens_of, room):
+    rest = collections.deque(messages)
+    system = [rest.popleft()] if rest[0]['role'] == 'system' else []
+    kept = collections.deque()
+    while rest and tokens_of([*system, rest[-1], *kept]) <= room:
+        kept.appendleft(rest.pop())
+    while kept and kept[0]['role'] == 'assistant':
+        kept.popleft()
+    if not kept:
+        raise ValueError
+    kept.extendleft(system)
+    return kept
