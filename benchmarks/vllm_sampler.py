@@ -18,8 +18,8 @@ from rlhf_nbdev.advantage import kl_k3, masked_mean
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.dataset import IMDBDataset
 from rlhf_nbdev.ppo import RLHFConfig
-from rlhf_nbdev.tools.models import load_model
 from rlhf_nbdev.run.vllm_sampler import VllmSampler
+from rlhf_nbdev.tools.models import load_model
 
 CONFIG = RLHFConfig(prompt_length=8, response_length=32, batch_size=64)
 

@@ -11,9 +11,9 @@ import torch
 from rlhf_nbdev.advantage import kl_k3, masked_mean
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.ppo import RLHFConfig
+from rlhf_nbdev.run.vllm_sampler import VllmSampler
 from rlhf_nbdev.scale import CorrectedTrainer
 from rlhf_nbdev.tools.models import load_model
-from rlhf_nbdev.run.vllm_sampler import VllmSampler
 from rlhf_nbdev.train import ppo_updates
 
 pytest.importorskip('vllm', reason='make vllm')
