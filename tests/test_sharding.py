@@ -4,7 +4,7 @@ The processes are forked from the server of `warm.py` and talk through gloo."""
 import math
 import shutil
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import combinations
 from unittest import mock
 
@@ -33,12 +33,14 @@ from warm import assert_refused, run, run_well
 from rlhf_nbdev import ppo
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.beyond import MethodConfig, make_trainer
+from rlhf_nbdev.run import command
 from rlhf_nbdev.run.checkpoint import (
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
     trainer_state,
 )
+from rlhf_nbdev.run.stages import RunConfig
 from rlhf_nbdev.tools import processes, sharding
 
 __all__ = ['small_files']  # a fixture
@@ -377,3 +379,11 @@ def test_a_split_run_is_taken_up_whole_by_one_and_split_again_by_two(killed_run,
     end_well(start('--resume', folder, '--updates', str(done + 2), '--shard'))
     settings = read_checkpoint(folder/'checkpoint.safetensors')[1]['settings']
     assert settings['shard'] is True and len(metrics(folder)) == done + 2
+
+
+def test_a_run_of_before_there_was_such_a_setting_is_taken_up_whole():
+    settings = asdict(MethodConfig())
+    del settings['shard']
+    state = {'run': asdict(RunConfig()), 'settings': settings, 'figures': {}, 'made_from': {}}
+    with mock.patch.object(command, 'read_checkpoint', return_value=({}, state)):
+        assert command.settings_of_checkpoint('checkpoint.safetensors')[1] == MethodConfig()

@@ -597,7 +597,7 @@ def settings_of_checkpoint(
     for name in ('run', 'figures', 'made_from', 'settings'):
         if not isinstance(state.get(name), dict):
             raise ValueError(f'{path} is not of a run of rlhf-train')
-    settings = state['run'] | state['settings']
+    settings = {'shard': False} | state['run'] | state['settings']  # older runs do not say it
     check_settings(settings, path)
     # the run's folder has its own models by now; those that were named may be gone
     run, config = as_configs(settings | {'sft': '', 'reward': ''}, path)
