@@ -50,7 +50,7 @@ loggers: $(VENV)/ready ## install TensorBoard, Trackio and Weights & Biases into
 
 vllm:      ## let vLLM sample in the agent's place, in an environment of its own (2 GB; on a CPU, two minutes), and compare the two
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/pip install --quiet -r tests/vllm/requirements.txt
+	.venv-vllm/bin/pip install --quiet -r tests/vllm_env/requirements.txt
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/pip install --quiet --no-deps -e .
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 .venv-vllm/bin/python -m pytest -q tests/test_vllm_sampler.py
