@@ -48,5 +48,5 @@ if __name__ == '__main__':
     changed = lay_out(TOP/'nbs', TOP/'learn')
     if changed:
         names = ', '.join(str(page.relative_to(TOP)) for page in changed)
-        print('newer in nbs/ than here (delete a page to get it anew, with its answers): '
+        print('newer in nbs/ than your copy (delete a page there to get it anew; your answers go): '
               f'{names}', file=sys.stderr)

@@ -125,7 +125,7 @@ class CorrectedTrainer(RLHFTrainer):
         "As PPO, from the learner's own log-probs, each advantage times its importance weight."
         R = rollout.response_mask.shape[1]
         with torch.no_grad(), self.autocast():
-            logprobs, _, _ = self.agent(rollout.tokens, rollout.mask, R, rollout.temperature)
+            logprobs, _, _ = self.learner(rollout.tokens, rollout.mask, R, rollout.temperature)
         if self.cap is not None:
             advantages = advantages*importance_weights(
                 logprobs, rollout.logprobs, rollout.response_mask, self.cap)

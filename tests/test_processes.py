@@ -329,7 +329,7 @@ def test_what_each_process_does_for_itself_is_something_else(updates, case):
 
 # the command
 
-MANY = '60'  # updates: so many that a run is stopped before its end on a busy machine, too
+MANY = '120'  # updates: so many that a run is stopped before its end on a busy machine, too
 BRIEF = [*QUICK, '--save_every', '1', '--sft_sentences', '32', '--reward_pairs', '32']
 
 

@@ -1,6 +1,7 @@
 """What learns, split among two processes: the steps are those of one, and each holds a half.
 
 The processes are forked from the server of `warm.py` and talk through gloo."""
+import json
 import math
 import shutil
 import warnings
@@ -33,13 +34,14 @@ from warm import assert_refused, run, run_well
 from rlhf_nbdev import ppo
 from rlhf_nbdev.agent import Agent
 from rlhf_nbdev.beyond import MethodConfig, make_trainer
-from rlhf_nbdev.run import command
+from rlhf_nbdev.run import command, inputs
 from rlhf_nbdev.run.checkpoint import (
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
     trainer_state,
 )
+from rlhf_nbdev.run.dialogs import CHAT_RUN
 from rlhf_nbdev.run.stages import RunConfig
 from rlhf_nbdev.tools import processes, sharding
 
@@ -387,3 +389,43 @@ def test_a_run_of_before_there_was_such_a_setting_is_taken_up_whole():
     state = {'run': asdict(RunConfig()), 'settings': settings, 'figures': {}, 'made_from': {}}
     with mock.patch.object(command, 'read_checkpoint', return_value=({}, state)):
         assert command.settings_of_checkpoint('checkpoint.safetensors')[1] == MethodConfig()
+
+
+def test_a_run_of_before_that_has_no_checkpoint_is_taken_up_too(tmp_path):
+    settings = asdict(RunConfig()) | asdict(MethodConfig())
+    del settings['shard']
+    (tmp_path/'config.json').write_text(json.dumps({'rlhf': settings}), encoding='utf-8')
+    assert command.find_settings(tmp_path) == (RunConfig(), MethodConfig())
+
+
+def test_that_it_is_split_from_here_on_is_written_down(tmp_path):
+    run, before = RunConfig(), MethodConfig()
+    now = replace(before, shard=True)
+    command.note_what_is_asked(tmp_path, run, before, now)
+    assert command.find_settings(tmp_path) == (run, now)
+
+    trainer = make_trainer(Agent(tiny_gpt2()), tiny_gpt2(), MethodConfig(
+        batch_size=4, prompt_length=4, response_length=4))
+    path = tmp_path/'checkpoint.safetensors'
+    save_checkpoint(path, trainer, 0, run=asdict(run), figures={}, made_from={})
+    before = trainer.config
+    command.note_what_is_asked(tmp_path, run, before, replace(before, shard=True))
+    assert command.find_settings(tmp_path)[1] == replace(before, shard=True)
+
+
+@pytest.mark.parametrize('n, copies', [(2, 5), (8, 4)])
+def test_what_is_split_needs_less_memory(n, copies):
+    with mock.patch.object(inputs, 'n_processes', return_value=n):
+        assert inputs.copies_of_weights(RunConfig(), MethodConfig(shard=True)) == copies
+        assert inputs.copies_of_weights(RunConfig(), MethodConfig()) == 6
+
+
+def test_memory_that_runs_out_is_no_lost_process():
+    with pytest.raises(torch.OutOfMemoryError), processes.noticing_the_loss():
+        raise torch.OutOfMemoryError('out of memory')
+    assert not processes.tells_of_loss(RuntimeError('/home/gloomy/weights cannot be read'))
+
+
+def test_a_chat_model_is_not_split_when_its_run_is_taken_up_either():
+    with pytest.raises(ValueError, match='do not go together'):
+        inputs.load_inputs(RunConfig(**CHAT_RUN), MethodConfig(shard=True), begun=True)

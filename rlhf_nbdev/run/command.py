@@ -10,9 +10,9 @@ __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_con
            'begin_run', 'RunLog', 'collapse_reason', 'end_reason', 'record_updates', 'keep_evidence', 'explain_failure',
            'run_ppo', 'load_reward', 'load_step_three', 'check_inputs', 'announce_early_end', 'save_policy',
            'finish_ppo', 'settings_of_checkpoint', 'settings_of_config', 'find_settings', 'check_progress',
-           'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings', 'take_up', 'updates_asked',
-           'saying_what_stands', 'begin_and_complete', 'train', 'parse_options', 'show_where', 'say_and_end',
-           'train_command']
+           'ask_to_split', 'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings', 'note_what_is_asked',
+           'take_up', 'updates_asked', 'saying_what_stands', 'begin_and_complete', 'train', 'parse_options',
+           'show_where', 'say_and_end', 'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
 import json
@@ -610,7 +610,7 @@ def settings_of_config(
 ) -> tuple[RunConfig, MethodConfig]:
     "What a run was asked for before it began. Raises ValueError if the file is none of a run."
     try:
-        settings = json.loads(path.read_text(encoding='utf-8'))['rlhf']
+        settings = {'shard': False} | json.loads(path.read_text(encoding='utf-8'))['rlhf']
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f'{path} is damaged, or of no run: start another run') from None
     return as_configs(settings, path)
@@ -655,6 +655,15 @@ def check_progress(
                          f'{done} updates with --updates')
 
 # %% ../../nbs/run/command.ipynb #bdbbd1ba
+def ask_to_split(
+    path: Path,  # of a run's last checkpoint; is written anew
+):
+    "Make a run one whose learner is split."
+    tensors, numbers = read_checkpoint(path)
+    numbers['settings']['shard'] = True
+    write_checkpoint(path, tensors, numbers)
+
+
 def ask_for_updates(
     path: Path,  # of a run's last checkpoint; is written anew
     updates: int,  # all in all
@@ -720,6 +729,23 @@ def write_settings(
     write_whole(folder/'config.json', lambda new_file: new_file.write_bytes(settings.encode()))
 
 # %% ../../nbs/run/command.ipynb #1cd9b422
+def note_what_is_asked(
+    folder: Path,  # of a run
+    run: RunConfig,
+    before: MethodConfig,
+    now: MethodConfig,  # more updates, or split from here on
+):
+    "Write it where the run will look for it if it is stopped again."
+    checkpoint, splits = folder/'checkpoint.safetensors', now.shard and not before.shard
+    if not checkpoint.is_file():
+        write_settings(folder, run, replace(now, shard=now.shard or before.shard))
+        return
+    if splits:
+        ask_to_split(checkpoint)
+    if now.updates != before.updates:
+        ask_for_updates(checkpoint, now.updates)
+
+
 def take_up(
     folder: Path,  # of a run
     asked: int,  # updates; 0: as many as were asked for before
@@ -739,11 +765,8 @@ def take_up(
         check_shares(longer)
         with spare_memory('the run', run, longer):
             inputs = load_inputs(run, longer, checkpoint.is_file())
-            if longer.updates != config.updates and is_main():
-                if checkpoint.is_file():
-                    ask_for_updates(checkpoint, asked)
-                else:
-                    write_settings(folder, run, longer)
+            if is_main():
+                note_what_is_asked(folder, run, config, longer)
             wait_for_all()
             complete_run(folder, run, longer, inputs, started)
 
@@ -786,9 +809,6 @@ def begin_and_complete(
 ) -> Path:  # the run's folder
     "A new run, from its inputs to its report."
     check_shares(config)
-    if run.chat and config.shard:
-        raise ValueError('--chat and --shard do not go together: a chat model learns with LoRA, '
-                         'and so little learns then that nothing need be split')
     with spare_memory('the run', run, config):
         inputs = load_inputs(run, config, begun=False)
         folder = same_everywhere(new_run_dir(run.out) if is_main() else None)
@@ -802,6 +822,7 @@ def begin_and_complete(
 def train(
     run: RunConfig | None = None,  # None: the default one
     config: RLHFConfig | None = None,  # None: the default one; of a run that is taken up, its own
+    # (otherwise `updates` and `shard` count, and nothing else may be changed)
 ) -> Path:  # the run's folder
     """The main job: demonstrations, comparisons, PPO, evaluation, report.
 

@@ -9,7 +9,7 @@ __all__ = ['require_writable', 'weight_bytes', 'require_disk', 'step_memory', 'r
            'import_module_of', 'import_function', 'FunctionReward', 'scale_function', 'distinct_texts', 'say_found',
            'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'find_judge', 'RunInputs',
            'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward', 'first_line',
-           'try_steps', 'require_room', 'mention_learning_rate', 'load_inputs']
+           'try_steps', 'require_room', 'mention_learning_rate', 'copies_of_weights', 'load_inputs']
 
 # %% ../../nbs/run/inputs.ipynb #b8e19b44
 import importlib
@@ -569,15 +569,32 @@ def mention_learning_rate(
               '--learning_rate 1e-5')
 
 # %% ../../nbs/run/inputs.ipynb #1c0d5f78
+def copies_of_weights(
+    run: RunConfig,
+    config: RLHFConfig,
+) -> float:
+    "How many times a process holds as many numbers as the model has weights, in step three."
+    if run.chat:
+        return 2  # with LoRA most weights do not learn, and are shared
+    whole = 3  # policy, reference and reward model
+    learns = 4  # weights, gradients and two averages
+    if config.shard:
+        return max(whole + 1, whole + learns/n_processes())  # one more while it is being split
+    return whole + learns - 1  # the policy itself learns
+
+
 def load_inputs(
     run: RunConfig,
     config: RLHFConfig,
     begun: bool,  # steps one and two are done
 ) -> RunInputs:
     "All that a run reads, tried. Raises ValueError, FileNotFoundError, whatever cannot work."
+    if run.chat and config.shard:
+        raise ValueError('--chat and --shard do not go together: a chat model learns with LoRA, '
+                         'and so little learns then that nothing need be split')
     require_logger(run.report_to)
     base_model, tokenizer = load_model(run.model)
-    copies = 2 if run.chat else 6  # with LoRA most weights do not learn, and are shared
+    copies = copies_of_weights(run, config)
     require_memory(base_model, config, room_in_memory(run.device), copies)
     if run.chat:
         check_template(run.model, tokenizer)

@@ -16,6 +16,7 @@ __all__ = ['RATES', 'STAGE_MODULES', 'LONGEST_COMPARISON', 'require_at_least', '
 
 # %% ../../nbs/run/stages.ipynb #cee1b45d
 import copy
+import gc
 import inspect
 import json
 import re
@@ -466,6 +467,8 @@ def learn_demonstrations(
     learner = split_copy(model) if config.shard else model
     history = train_sft(learner, train, held_out, learning_rate=run.sft_learning_rate)
     give_weights(learner, model)  # if the learner is a copy
+    del learner
+    gc.collect()  # what is split refers to itself
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {
@@ -710,6 +713,8 @@ def fit_reward_model(
             learner = split_copy(reward_model)
         figures = teach_reward_model(learner, tokenizer, run, config, *teachers)
         give_weights(learner, reward_model)  # if the learner is a copy
+        del learner
+        gc.collect()
         reward_model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return figures

@@ -94,6 +94,8 @@ def noticing_the_loss():
     "What PyTorch says of a process that does not answer becomes a ProcessLost."
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise ProcessLost('another process has ended, or does not answer') from error
 
@@ -103,7 +105,7 @@ def tells_of_loss(
 ) -> bool:
     "Is this what is raised when another process does not answer?"
     by_torch = getattr(dist, 'DistError', ProcessLost)  # of NCCL; gloo only gives its name
-    return isinstance(error, (ProcessLost, by_torch)) or 'gloo' in str(error)
+    return isinstance(error, (ProcessLost, by_torch)) or 'gloo/transport' in str(error)
 
 # %% ../../nbs/tools/processes.ipynb #7a0c001a
 def over_processes(

@@ -85,7 +85,8 @@ def split_like(
         return x
     from torch.distributed.tensor import distribute_tensor
     x = x.to(like.device)
-    return distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None)
+    part = distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None)
+    return part.clone()  # else it may hold on to all of x
 
 # %% ../../nbs/tools/sharding.ipynb #5a0c0017
 @torch.no_grad()
