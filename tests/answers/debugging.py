@@ -202,6 +202,7 @@ def my_symptom(run):
 
 # %% wrong check_follows_length: the lesson's symptom
 def my_symptom(run):
+    from rlhf_nbdev.debugging import lengths_are_odd
     return lengths_are_odd(run) is not None
 
 # %% wrong check_follows_length: compared with a change
