@@ -96,7 +96,7 @@ FAINT = """least => {
     return [...bad.values()];
 }"""
 
-SEARCHES = {'clip fraction': 'loss.html', 'IMDBDataset': 'dataset.html', 'β': 'glossary.html',
+SEARCHES = {'clip fraction': 'loss.html', 'IMDBDataset': 'dataset.html', 'β': 'advantage.html',
             'model own': 'yours.html', 'memory gpu': 'scale.html'}
 
 
