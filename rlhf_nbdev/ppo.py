@@ -427,8 +427,9 @@ def step(self: RLHFTrainer) -> float:  # the gradient's norm before clipping
     if n_processes() > 1:  # each has found its own part finite, or has said so
         add_up_gradients(self.learner.parameters())
         norm, length = self.finite_norm()
-    parameters = self.learner.parameters()
-    torch.nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
+    if length > self.config.max_grad_norm:
+        parameters = self.learner.parameters()
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
     self.optimizer.step()
     return length
 

@@ -1,6 +1,7 @@
 "The agent: what is sampled is what is scored, values belong to states, and masks go by position."
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -251,6 +252,23 @@ def test_a_policy_or_reference_that_is_not_finite_is_named():
         agent.compute_rewards(rollout, lambda tokens, mask: torch.zeros(6), broken)
     with pytest.raises(FloatingPointError, match='not numbers'):
         Agent(broken).generate(ids, mask, 4)
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+@pytest.mark.parametrize('do_sample', [True, False])
+def test_a_single_logit_that_is_not_a_number_is_seen(bad, do_sample):
+    "Only the token that is drawn is looked at: what is wrong with another one spoils it too."
+    agent = Agent(decided_gpt2())
+    logits, states = torch.randn(3, 1, 64), torch.zeros(3, 1, 16)
+    out = SimpleNamespace(logits=logits, hidden_states=[states])
+    agent.next_token(out, 1.0, do_sample)
+    logits[0, 0, :9] = -math.inf  # some tokens are forbidden: that is no fault
+    agent.next_token(out, 1.0, do_sample)
+    for token in range(64):
+        spoilt = logits.clone()
+        spoilt[1, 0, token] = bad
+        with pytest.raises(FloatingPointError, match='not numbers'):
+            agent.next_token(SimpleNamespace(logits=spoilt, hidden_states=[states]), 1.0, do_sample)
 
 
 def test_prompts_that_cannot_be_continued_are_refused():

@@ -29,6 +29,30 @@ def test_rows_are_packed_whole_and_apart(seed):
     assert n_bins < 1.3*sum(lengths)/16 + 2
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_a_bin_is_as_wide_as_leaves_the_fewest_slots(seed):
+    lengths = np.random.default_rng(seed).integers(0, 33, 32).tolist()
+    width = packing.bin_width(lengths, most=512)
+    n_slots = {w: w*packing.pack_rows(lengths, w)[1] for w in (32, 40, 48, 56, 64)}
+    assert n_slots[width] == min(n_slots.values())
+    assert all(n_slots[w] > n_slots[width] for w in n_slots if w < width)  # of these the narrowest
+
+
+@pytest.mark.parametrize(('lengths', 'most', 'width'), [
+    ([13, 3], 1024, 16),
+    ([13, 4], 1024, 24),  # one bin of 24 slots, or two of 16
+    ([13, 4], 23, 16),  # the context has no room for it
+    ([13], 13, 13),
+    ([120, 8], 1024, 128),
+    ([120, 80], 1024, 120),  # one bin would need 200 slots, and attention would cost too much
+    ([300, 20], 1024, 304),  # 320 is wider than need be, and wider than 128
+    ([0, 0], 1024, 8),
+    ([], 1024, 8),
+])
+def test_how_wide_a_bin_is_by_hand(lengths, most, width):
+    assert packing.bin_width(lengths, most) == width
+
+
 def test_what_a_token_may_look_at_is_its_own_row_up_to_itself():
     mask = torch.tensor([[0, 1, 1], [1, 0, 0]])
     slots, n_bins = packing.token_slots(mask, 4)
@@ -101,6 +125,21 @@ def test_packed_scores_and_their_gradients_are_the_plain_ones(temperature, rollo
     theirs = torch.autograd.grad((plain.exp()*real).sum(), weights)
     for a, b in zip(ours, theirs):
         close(a, b, rtol=1e-4)
+
+
+def test_the_last_token_of_a_row_is_scored_and_not_read(rollout_in_double):
+    agent, rollout = rollout_in_double
+    asked = []
+
+    def noted(trunk, tokens, mask):
+        asked.append(mask)
+        return packing.packed_states(trunk, tokens, mask)
+
+    packing.score_packed(agent.model, rollout.tokens, rollout.mask, 6, states_of=noted)
+    assert asked[0].sum(1).tolist() == (rollout.mask.sum(1) - 1).tolist()
+    assert not (asked[0] > rollout.mask).any()
+    last = rollout.mask.cumsum(1).argmax(1)  # (B,): where each row ends
+    assert not asked[0].gather(1, last[:, None]).any()
 
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU of NVIDIA')

@@ -172,6 +172,15 @@ def test_gradients_add_up_and_are_clipped_together():
     assert head.weight.grad[0, 0].item() == pytest.approx(0.4, abs=1e-4)
 
 
+@pytest.mark.parametrize(('limit', 'is_scaled'), [(4.9, True), (5.1, False), (math.inf, False)])
+def test_a_gradient_within_the_limit_is_left_as_it_is(limit, is_scaled):
+    trainer, _ = trainer_and_rollout(max_grad_norm=limit)
+    trainer.backward(5*trainer.agent.value_head.bias.sum())
+    assert trainer.step() == 5
+    grad = trainer.agent.value_head.bias.grad.item()
+    assert grad == pytest.approx(4.9) if is_scaled else grad == 5
+
+
 def test_loss_compares_with_the_policy_that_sampled_at_its_temperature():
     trainer, rollout = trainer_and_rollout(value_coef=0.5, clip_ratio=0.1, clip_value=0.05)
     agent, real = trainer.agent, rollout.response_mask.bool()

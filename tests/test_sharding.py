@@ -413,7 +413,39 @@ def test_that_it_is_split_from_here_on_is_written_down(tmp_path):
     assert command.find_settings(tmp_path)[1] == replace(before, shard=True)
 
 
-@pytest.mark.parametrize('n, copies', [(2, 5), (8, 4)])
+def parts_that_are_filled():
+    "Before any number is there, each process knows its part; and what it holds in the end."
+    torch.manual_seed(0)
+    agent = Agent(tiny_gpt2().to(torch.bfloat16))
+    agent.model.register_buffer('constant', torch.arange(3.0), persistent=False)
+    shapes, fill_parts = [], sharding.fill_parts
+
+    def noted(learner, module):
+        assert all(weight.is_meta for weight in learner.parameters())
+        shapes.extend(weight.to_local().shape for weight in learner.parameters())
+        fill_parts(learner, module)
+
+    with mock.patch.object(sharding, 'fill_parts', noted):
+        learner = sharding.split_copy(agent)
+    weights = {name: sharding.put_together(x.detach()) for name, x in learner.named_parameters()}
+    assert learner.model.constant.tolist() == [0, 1, 2]
+    tied = learner.model.lm_head.weight is learner.model.transformer.wte.weight
+    given = {name: x.detach().float() for name, x in agent.named_parameters()}
+    return shapes, [x.to_local().shape for x in learner.parameters()], weights, given, tied
+
+
+def test_a_copy_is_never_whole_in_one_process(tmp_path):
+    for planned, held, weights, given, tied in together(2, tmp_path, parts_that_are_filled):
+        assert planned == held
+        assert sum(shape.numel() for shape in held) < 0.55*sum(x.numel() for x in given.values())
+        assert weights.keys() == given.keys()
+        for name, x in given.items():
+            assert x.equal(weights[name]), name
+            assert weights[name].dtype == torch.float32
+        assert tied
+
+
+@pytest.mark.parametrize('n, copies', [(2, 5), (8, 3.5)])
 def test_what_is_split_needs_less_memory(n, copies):
     with mock.patch.object(inputs, 'n_processes', return_value=n):
         assert inputs.copies_of_weights(RunConfig(), MethodConfig(shard=True)) == copies

@@ -579,7 +579,7 @@ def copies_of_weights(
     whole = 3  # policy, reference and reward model
     learns = 4  # weights, gradients and two averages
     if config.shard:
-        return max(whole + 1, whole + learns/n_processes())  # one more while it is being split
+        return whole + learns/n_processes()
     return whole + learns - 1  # the policy itself learns
 
 

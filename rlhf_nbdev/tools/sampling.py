@@ -249,13 +249,14 @@ def write(self: RecordedSampler,
     "One token for each row, with its log-probability and value, into the tensors."
     s, at = self.tensors, self.tensors.slot - self.prompt_length
     dist = F.log_softmax(out.logits[:, -1].float()/s.temperature, -1)  # (B, V)
-    s.has_nan |= dist.isnan().any()
     if self.do_sample:
         token = draw(dist, s.darts.index_select(0, at).T)  # (B, 1)
     else:
         token = dist.argmax(-1, keepdim=True)
     value = self.agent.value(out.hidden_states[-1][:, -1:])  # (B, 1)
-    s.logprobs.index_copy_(1, at, dist.gather(-1, token)*s.alive)
+    logprob = dist.gather(-1, token)  # (B, 1)
+    s.has_nan |= ~logprob.isfinite().all()
+    s.logprobs.index_copy_(1, at, logprob*s.alive)
     s.values.index_copy_(1, at, value*s.alive)
     token = token.masked_fill(~s.alive, self.agent.pad_token_id)
     s.tokens.index_copy_(1, s.slot, token)
