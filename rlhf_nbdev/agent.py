@@ -179,7 +179,7 @@ def next_token(self: Agent,
     dist = F.log_softmax(out.logits[:, -1].float()/temperature, -1)  # (B, V)
     token = draw(dist) if do_sample else dist.argmax(-1, keepdim=True)  # (B, 1)
     logprob = dist.gather(-1, token)  # (B, 1)
-    if not logprob.isfinite().all():  # a logit that is not a number spoils all of its row
+    if logprob.isnan().any():  # a logit that is not a number spoils all of its row
         raise FloatingPointError('the policy gave log-probabilities that are not numbers')
     value = self.value(out.hidden_states[-1][:, -1])  # (B,)
     return token.squeeze(-1), logprob.squeeze(-1), value

@@ -255,7 +255,7 @@ def write(self: RecordedSampler,
         token = dist.argmax(-1, keepdim=True)
     value = self.agent.value(out.hidden_states[-1][:, -1:])  # (B, 1)
     logprob = dist.gather(-1, token)  # (B, 1)
-    s.has_nan |= ~logprob.isfinite().all()
+    s.has_nan |= logprob.isnan().any()
     s.logprobs.index_copy_(1, at, logprob*s.alive)
     s.values.index_copy_(1, at, value*s.alive)
     token = token.masked_fill(~s.alive, self.agent.pad_token_id)
