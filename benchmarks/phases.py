@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch as replace
 
 import torch
+import torch.nn.functional as F
 from bench import HERE, WORK, commit, machine, options, write_results
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -20,8 +21,8 @@ from rlhf_nbdev.agent import Agent, position_ids, score_tokens
 from rlhf_nbdev.ppo import RLHFConfig, RLHFTrainer
 from rlhf_nbdev.reward import RewardModel
 from rlhf_nbdev.tools.models import load_model
-from rlhf_nbdev.tools.packing import packed_states
-from rlhf_nbdev.tools.reading import ask, cache_of, padded_states
+from rlhf_nbdev.tools.packing import packed_states, round_up
+from rlhf_nbdev.tools.reading import ask, cache_of, padded_states, read_states
 from rlhf_nbdev.tools.speed import bandwidth, matmul_peak, time_fastest
 
 FORMATS = {'float32': False, 'bf16': True}  # name: whether in bfloat16
@@ -98,6 +99,25 @@ def score_plain(model, tokens, mask, response_length, temperature=1.0):
 def padded(update):
     with (replace('rlhf_nbdev.agent.score_responses', score_plain),
           replace('rlhf_nbdev.reward.read_states', padded_states)):
+        yield
+
+
+@contextmanager
+def narrow_bins(update):
+    def narrowest(lengths, most):
+        return min(round_up(max(lengths), 8), most)
+
+    with replace('rlhf_nbdev.tools.packing.bin_width', narrowest):
+        yield
+
+
+@contextmanager
+def last_token_read(update):
+    def read_all(trunk, tokens, mask):
+        with_last = mask | F.pad(mask[:, :-1], (1, 0))  # real tokens stand in a row
+        return read_states(trunk, tokens, with_last)
+
+    with replace('rlhf_nbdev.tools.reading.read_states', read_all):
         yield
 
 
@@ -187,6 +207,8 @@ def scored_again(update):
 
 LEVERS = {
     'padding left out': padded,
+    'bins wider than the longest row': narrow_bins,
+    'the last token not read': last_token_read,
     'one random number a row': multinomial,
     'GELU in one pass': gelu_in_eight_passes,
     'attention as plain products': other_attention,
