@@ -175,11 +175,11 @@ def update_seconds(
     epochs: int,
     peak: float,  # operations a second of one device
     traffic: float,  # bytes a second of its memory
-    share: float,  # efficiency: of the peak, what scoring and learning reach
+    efficiency: float,  # the part of the peak that scoring and learning reach
     n_bytes: int = 2,  # of a weight, a key and a value when sampling
     n_devices: int = 1,  # each has a part of the batch, and all weights
 ) -> dict[str, float]:  # seconds of each phase
-    "Sampling: a lower bound. Scoring and learning: operations, at a share of the peak."
+    "Sampling: a lower bound. Scoring and learning: operations, at a part of the peak."
     L, D, V = shape.n_layer, shape.n_embd, shape.vocab_size
     B, P, R = batch_size/n_devices, prompt_length, response_length
     weights = 12*L*D**2 + V*D
@@ -190,6 +190,6 @@ def update_seconds(
     reward_model = B*forward_flops(shape, torch.tensor([P + R]), 0)  # no output layer
     return {
         'sample': R*max(reading, computing),
-        'score': (forward + reward_model)/(share*peak),
-        'learn': 3*epochs*forward/(share*peak),
+        'score': (forward + reward_model)/(efficiency*peak),
+        'learn': 3*epochs*forward/(efficiency*peak),
     }

@@ -142,6 +142,22 @@ def test_the_last_token_of_a_row_is_scored_and_not_read(rollout_in_double):
     assert not asked[0].gather(1, last[:, None]).any()
 
 
+@pytest.mark.parametrize('kind', [torch.long, torch.bool, torch.int8])
+def test_a_token_before_a_gap_is_read(kind):
+    "Padding may stand between real tokens, and a mask may be of any type."
+    model = decided_gpt2(eos=2)
+    tokens = torch.randint(3, 64, (2, 9))
+    mask = torch.tensor([[1, 1, 0, 1, 0, 1, 1, 1, 0], [0, 1, 0, 1, 0, 1, 1, 1, 1]])
+    logprobs, _, entropy = packing.score_packed(model, tokens, mask.to(kind), 3)
+    for row, padded in enumerate(logprobs):
+        real = mask[row].bool()
+        without_gaps = tokens[row:row + 1, real], torch.ones(1, real.sum(), dtype=torch.long)
+        sampled = mask[row, -3:].sum()
+        alone, _, alone_entropy = packing.score_packed(model, *without_gaps, sampled)
+        close(padded[:sampled], alone[0])
+        close(entropy[row, :sampled], alone_entropy[0])
+
+
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU of NVIDIA')
 
 

@@ -16,6 +16,7 @@ from trl_recording import (
     load_reward_model,
     loss_like_theirs,
     move_scores_back,
+    one_past_eos,
     prompt_mask,
     recorded,
     same,
@@ -77,13 +78,15 @@ def test_log_probs_and_values_of_given_tokens(case):
     rollout, real = x.rollout, x.mask.bool()
     given = rollout.tokens, rollout.mask, x.R
     with torch.no_grad():
-        logprobs, values, entropy = agent(*given, rollout.temperature)
+        logprobs, _, entropy = agent(*given, rollout.temperature)
+        longer = one_past_eos(rollout, x.mask_p1)
+        _, values, _ = agent(longer.tokens, longer.mask, x.R, rollout.temperature)
         ref_logprobs = token_logprobs(load_gpt2('reference'), *given, rollout.temperature)
         at_07 = token_logprobs(agent.model, *given, RECORDED['cases'][case]['temperature'])
     same('log-probs', logprobs[real], x.logprobs[real], 5e-6)
     same('log-probs', at_07[real], x.logprobs[real], 1e-5, 'ours at 0.7, theirs at 0.7 + 1e-7')
     same('reference log-probs', ref_logprobs[real], x.ref_logprobs[real], 5e-6)
-    same('values', values*x.mask_p1, x.values, 5e-6, '=, one past EOS too')
+    same('values', values*x.mask_p1, x.values, 5e-6, '=, one past EOS too, on their mask')
     if case == 'full':  # of the untrained policy; over padding TRL's mean is another
         ours = masked_mean(entropy[x.steps['mini_batch_inds'][0]], x.mask[:6])
         same('entropy', ours, x.entropy_stats[0], 5e-6)

@@ -75,7 +75,7 @@ def test_the_same_loss_and_gradients_from_less_memory(name):
     kept_less, same_loss, same_stats, same_grads = learn_once(saving, rollout)
     assert torch.equal(loss, same_loss)
     assert stats == same_stats
-    assert stats['ppo/approx_kl'] < 1e-9, 'dropout is off'
+    assert stats['ppo/approx_kl'] < 1e-6, 'dropout is off'
     assert any(grad is not None and grad.abs().max() > 0 for grad in grads.values())
     for weight, grad in grads.items():
         assert (grad is None) == (same_grads[weight] is None), weight

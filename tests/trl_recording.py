@@ -76,6 +76,13 @@ def load(case):
     return x
 
 
+def one_past_eos(rollout, mask_p1):
+    "The rollout on TRL's mask, which has a value one position past EOS: there ours reads no more."
+    R = mask_p1.shape[1]
+    mask = torch.cat([rollout.mask[:, :-R], mask_p1], 1)
+    return replace(rollout, mask=mask, response_mask=mask_p1)
+
+
 def load_gpt2(prefix):
     model = GPT2LMHeadModel(GPT2Config(**RECORDED['model'])).eval()
     trunk = {name: x for name, x in recorded(prefix).items() if name.startswith('transformer')}
@@ -126,7 +133,7 @@ def loss_like_theirs(trainer, rollout, advantages, returns, mask_p1):
     trainer.config = replace(config, value_coef=0.0)
     policy_loss, stats = trainer.compute_loss(rollout, advantages, returns)
     trainer.config = config
-    longer = replace(rollout, response_mask=mask_p1)
+    longer = one_past_eos(rollout, mask_p1)
     nothing = torch.zeros_like(advantages)  # no advantages: no policy loss
     value_loss, value_stats = trainer.compute_loss(longer, nothing, returns)
     return policy_loss + value_loss, stats | {'loss/value': value_stats['loss/value']}

@@ -1251,6 +1251,6 @@ check_prefix_weights = Check(
         'padding': PREFIX_PADDINGS, 'share': PREFIX_SHARES}),
     use=pair_of_constants,
     success='each weight takes in all that came before its token, so from place to place the '
-            'weights scatter more on the whole, and before the cap the share tends to fall; '
-            'this is why one takes weights by token',
+            'products scatter more (the cap hides a part of it); this is why one takes weights by '
+            'token',
 )

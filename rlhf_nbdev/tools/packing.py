@@ -145,7 +145,7 @@ def score_packed(
     R, mask = response_length, mask.cpu()
     sampled = ones_of(mask[:, -R:], tokens.device)
     N = len(sampled[0])
-    is_read = mask*F.pad(mask[:, 1:], (0, 1))  # (B, T): nobody asks what follows the last token
+    is_read = mask*(mask.cumsum(1) < mask.sum(1, keepdim=True))  # (B, T): all but the last token
     states = states_of(trunk_of(model), tokens, is_read)[:, -R - 1:-1]  # (B, R, D)
     before_sampled = F.pad(states[sampled], (0, 0, 0, -N % 64))  # (N rounded up, D)
     logits = output_logits(model, before_sampled).float().div_(temperature)
