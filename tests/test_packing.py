@@ -29,6 +29,27 @@ def test_rows_are_packed_whole_and_apart(seed):
     assert n_bins < 1.3*sum(lengths)/16 + 2
 
 
+def first_fit(lengths, size):
+    "The definition: every bin is looked at for every row, the longest first."
+    starts, free = [0]*len(lengths), []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        with_room = [b for b, left in enumerate(free) if left >= lengths[row]]
+        if not with_room:
+            with_room = [len(free)]
+            free.append(size)
+        starts[row] = with_room[0]*size + size - free[with_room[0]]
+        free[with_room[0]] -= lengths[row]
+    return starts, len(free)
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_each_row_goes_into_the_first_bin_that_has_room(seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 17, rng.integers(0, 60)).tolist()
+    for size in (16, 24):
+        assert packing.pack_rows(lengths, size) == first_fit(lengths, size)
+
+
 @pytest.mark.parametrize('seed', range(20))
 def test_a_bin_is_as_wide_as_leaves_the_fewest_slots(seed):
     lengths = np.random.default_rng(seed).integers(0, 33, 32).tolist()

@@ -26,14 +26,16 @@ def pack_rows(
     starts = [0]*len(lengths)
     free = []  # slots left in each bin
     longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    b, length = 0, None
     for row in longest_first:
-        with_room = [b for b, left in enumerate(free) if left >= lengths[row]]
-        if not with_room:
-            with_room = [len(free)]
+        if lengths[row] != length:  # shorter: bins passed over may have room for it
+            b, length = 0, lengths[row]
+        while b < len(free) and free[b] < length:
+            b += 1
+        if b == len(free):
             free.append(size)
-        b = with_room[0]
         starts[row] = b*size + size - free[b]
-        free[b] -= lengths[row]
+        free[b] -= length
     return starts, len(free)
 
 # %% ../../nbs/tools/packing.ipynb #0946b00d
