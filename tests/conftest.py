@@ -9,6 +9,8 @@ import urllib.request
 
 import pytest
 
+os.environ.pop('TQDM_DISABLE', None)  # tests look at the progress that a command shows
+
 
 def notebook_of(sources):
     "A notebook with these code cells, as JSON."

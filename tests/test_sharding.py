@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from small_runs import MODEL, metrics, small_files
 from test_processes import (
     BRIEF,
@@ -301,6 +302,13 @@ def test_pairs_and_chat_models_do_not_learn_with_it(tmp_path):
     assert said(results) and not (tmp_path/'run').exists()
 
 
+def test_layers_that_share_weights_are_refused():
+    with pytest.raises(ValueError, match='Zamba.* share weights.* leave shard out') as refusal:
+        sharding.check_splittable(ARCHITECTURES['Zamba']())
+    assert '\n' not in str(refusal.value)
+    sharding.check_splittable(ARCHITECTURES['Llama']())
+
+
 def refusals():
     "What two processes say of models that they cannot split."
     frozen = tiny_gpt2()
@@ -418,6 +426,7 @@ def parts_that_are_filled():
     torch.manual_seed(0)
     agent = Agent(tiny_gpt2().to(torch.bfloat16))
     agent.model.register_buffer('constant', torch.arange(3.0), persistent=False)
+    agent.model.register_buffer('its_second_name', agent.model.constant)
     shapes, fill_parts = [], sharding.fill_parts
 
     def noted(learner, module):
@@ -429,6 +438,7 @@ def parts_that_are_filled():
         learner = sharding.split_copy(agent)
     weights = {name: sharding.put_together(x.detach()) for name, x in learner.named_parameters()}
     assert learner.model.constant.tolist() == [0, 1, 2]
+    assert learner.model.its_second_name.tolist() == [0, 1, 2]
     tied = learner.model.lm_head.weight is learner.model.transformer.wte.weight
     given = {name: x.detach().float() for name, x in agent.named_parameters()}
     return shapes, [x.to_local().shape for x in learner.parameters()], weights, given, tied

@@ -23,11 +23,14 @@ from .reading import FOUND
 def check_splittable(
     model,  # of transformers
 ):
-    "Raise ValueError unless all its weights learn, and its layers are known."
+    "Raise ValueError unless all its weights learn, and its layers are known and share none."
     if not all(p.requires_grad for p in model.parameters()):
         raise ValueError('shard splits what learns, and here some weights are frozen, as with '
                          'LoRA: so little learns that nothing need be split. Leave shard out')
-    repeated_layers(model, 'shard')
+    of_layers = [p for layer in repeated_layers(model, 'shard') for p in layer.parameters()]
+    if len(of_layers) > len(set(of_layers)):
+        raise ValueError(f'layers of {type(model).__name__} share weights, and shard splits each '
+                         'layer by itself: leave shard out')
 
 # %% ../../nbs/tools/sharding.ipynb #5a0c0031
 def empty_copy(
@@ -74,9 +77,9 @@ def fill_parts(
     module: nn.Module,  # of which it is a copy
 ):
     "Make room for the parts of this process, and take their numbers from the whole module."
-    learner.to_empty(device=next(module.parameters()).device)
-    for own, given in zip(learner.buffers(), module.buffers(), strict=True):
-        own.copy_(given)
+    device = next(module.parameters()).device
+    # buffers have been copied with their numbers, and one may have two names
+    learner._apply(lambda x: torch.empty_like(x, device=device) if x.is_meta else x)
     for part, weight in zip(learner.parameters(), module.parameters(), strict=True):
         part.copy_(split_like(weight.float(), part))
 
