@@ -190,6 +190,6 @@ def update_seconds(
     reward_model = B*forward_flops(shape, torch.tensor([P + R]), 0)  # no output layer
     return {
         'sample': R*max(reading, computing),
-        'score': (forward + reward_model)/(efficiency*peak),
+        'score': (2*forward + reward_model)/(efficiency*peak),  # reference and learner
         'learn': 3*epochs*forward/(efficiency*peak),
     }
