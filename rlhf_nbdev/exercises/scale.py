@@ -9,23 +9,26 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
            'WHITENING_MEANS', 'WHITENING_VARIANCES', 'WHITENING_ENDS', 'PADDING_FIRST', 'check_whiten_over_processes',
            'RIGHT_MEMORY', 'POLICY_BYTES', 'GRADIENT_BYTES', 'AVERAGE_BYTES', 'FROZEN_BYTES', 'SHARINGS', 'BYTE_UNITS',
            'check_bytes_of_training', 'MODEL_SIZE', 'BANDWIDTH', 'RIGHT_LIMITS', 'READINGS', 'ROWS', 'ROUNDINGS',
-           'TOKEN_RATES', 'check_sampling_limit', 'RIGHT_PREFIX_WEIGHTS', 'PREFIX_RATIOS', 'PREFIX_PRODUCTS',
-           'PREFIX_CUTS', 'PREFIX_PADDINGS', 'PREFIX_RAW', 'PREFIX_SHARES', 'check_prefix_weights', 'wrong_versions',
-           'plain_mean_of_processes', 'processes_of', 'random_processes', 'weighted_means', 'mean_of_numbers',
-           'sums_of_some', 'middle_mean', 'largest_process', 'halves_after_halves', 'parts_not_added',
-           'sums_without_fractions', 'mean_mistakes', 'SumAwaited', 'run_process', 'exchange_fault',
+           'TOKEN_RATES', 'check_sampling_limit', 'RIGHT_OLD_LOSS', 'OLD_RATIOS', 'OLD_WEIGHTS', 'OLD_CUTS',
+           'OLD_TOKENS', 'OLD_MEANS', 'OLD_RAW', 'check_old_loss', 'RIGHT_PREFIX_WEIGHTS', 'PREFIX_RATIOS',
+           'PREFIX_PRODUCTS', 'PREFIX_CUTS', 'PREFIX_PADDINGS', 'PREFIX_RAW', 'PREFIX_SHARES', 'check_prefix_weights',
+           'wrong_versions', 'plain_mean_of_processes', 'processes_of', 'random_processes', 'weighted_means',
+           'mean_of_numbers', 'sums_of_some', 'middle_mean', 'largest_process', 'halves_after_halves',
+           'parts_not_added', 'sums_without_fractions', 'mean_mistakes', 'SumAwaited', 'run_process', 'exchange_fault',
            'over_all_processes', 'plain_whiten_over_processes', 'parts_of', 'random_parts', 'with_junk',
            'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'all_places_of', 'number_of_rows',
            'whiten_own', 'own_means_and_spreads', 'own_means_and_spreads_of_real', 'masked_by_product', 'empty_mean',
            'all_places', 'whitening_mistakes', 'plain_bytes_of_training', 'random_training', 'held_with', 'in_unit',
            'with_more', 'sixteen_each', 'only_trained_shared', 'memory_mistakes', 'plain_sampling_limit',
            'random_machine', 'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here',
-           'limit_alone', 'rate_alone', 'limit_mistakes', 'plain_prefix_weights', 'old_responses',
-           'random_old_responses', 'has_gradient', 'pair_of_constants', 'prefix_weights_with', 'kish_by_place',
-           'zero_without_rows', 'share_by_place', 'from_probabilities', 'numbers_of_tokens', 'with_the_one_before',
-           'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place', 'raw_padding', 'padding_times_zero',
-           'padding_in_share', 'share_by_product', 'cut_on_the_way', 'prefixes_divided', 'share_of_ratios',
-           'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far', 'slipped_fraction']
+           'limit_alone', 'rate_alone', 'limit_mistakes', 'plain_old_loss', 'three_policies', 'random_policies',
+           'old_loss_with', 'gain', 'clipped', 'mean_of_rows', 'padding_multiplied', 'whole_product_cut',
+           'plain_prefix_weights', 'old_responses', 'random_old_responses', 'has_gradient', 'pair_of_constants',
+           'prefix_weights_with', 'kish_by_place', 'zero_without_rows', 'share_by_place', 'from_probabilities',
+           'numbers_of_tokens', 'with_the_one_before', 'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place',
+           'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_by_product', 'cut_on_the_way',
+           'prefixes_divided', 'share_of_ratios', 'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far',
+           'slipped_fraction']
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
@@ -886,6 +889,197 @@ check_sampling_limit = Check(
     mistakes=limit_mistakes(),
     success='up to that batch size a step takes as long as reading the weights does, and a further '
             'row costs nothing; beyond it the tokens a second stay the same',
+)
+
+# %% ../../nbs/exercises/scale.ipynb #0d550002
+def plain_old_loss(new, start, sampler, advantages, mask, cap):
+    losses = []
+    for b, t in mask.nonzero().tolist():
+        weight = min(math.exp(start[b, t].item() - sampler[b, t].item()), cap)
+        ratio = (new[b, t] - start[b, t].item()).exp()
+        advantage = advantages[b, t].item()
+        clipped = ratio.clamp(0.8, 1.2)
+        losses.append(-weight*torch.min(ratio*advantage, clipped*advantage))
+    return torch.stack(losses).mean()
+
+
+def three_policies(probs, advantages, cap=2.0, padding=()):
+    "The arguments, from (new, start, sampler) probabilities of each token of one row."
+    new, start, sampler = torch.tensor(probs).log().T[:, None]  # (1, R) each
+    mask = torch.ones_like(new, dtype=torch.long)
+    advantages = torch.tensor([advantages])
+    for place in padding:
+        mask[0, place] = 0
+        new[0, place] = start[0, place] = sampler[0, place] = -math.inf
+        advantages[0, place] = math.nan
+    return new, start, sampler, advantages, mask, cap
+
+
+def random_policies(seed):
+    "Ragged rows, ratios and weights on both sides of their bounds, and padding of two kinds."
+    torch.manual_seed(seed)
+    B, R = 3 + seed % 3, 4 + seed % 4
+    lengths = torch.randint(0, R + 1, (B, 1))
+    lengths[seed % 2] = R - 1
+    mask = (torch.arange(R) < lengths).long()
+    sampler = -3*torch.rand(B, R) - 0.5
+    start = sampler + 0.7*torch.randn(B, R)
+    new = start + 0.3*torch.randn(B, R)
+    junk = (-math.inf, -2.0)[seed % 2]
+    new, start, sampler = (x.masked_fill(mask == 0, junk) for x in (new, start, sampler))
+    advantages = torch.randn(B, R).masked_fill(mask == 0, (math.nan, 5.0)[seed % 2])
+    return new, start, sampler, advantages, mask, (2.0, 1.5, 3.0, 1.2, 5.0)[seed % 5]
+
+# %% ../../nbs/exercises/scale.ipynb #0d550004
+def old_loss_with(ratio, weight, cut, token, mean):
+    def version(new, start, sampler, advantages, mask, cap):
+        logs = [x.masked_fill(mask == 0, 0) for x in (new, start.detach(), sampler.detach())]
+        A = advantages.masked_fill(mask == 0, 0)
+        ratios = ratio(*logs).exp()
+        weights = cut(weight(*(x.detach() for x in logs)).exp(), cap)
+        return mean(-token(ratios, weights, A), weights, mask)
+    return version
+
+
+def gain(ratio, A):
+    "PPO's clipped gain of each token."
+    return torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)
+
+
+RIGHT_OLD_LOSS = {
+    'ratio': lambda new, start, sampler: new - start,
+    'weight': lambda new, start, sampler: start - sampler,
+    'cut': lambda weights, cap: weights.clamp(max=cap),
+    'token': lambda ratios, weights, A: weights*gain(ratios, A),
+    'mean': lambda losses, weights, mask: masked_mean(losses, mask),
+}
+
+# %% ../../nbs/exercises/scale.ipynb #0d550005
+OLD_RATIOS = {
+    'the clip looks at new/sampler, as in PPO: it is to look at ρ = new/start':
+        lambda new, start, sampler: new - sampler,
+    'ρ is upside down: it is new/start, and here it is start/new':
+        lambda new, start, sampler: start.detach() - new,
+    'ρ is start/sampler, the importance weight: no gradient reaches `new`':
+        lambda new, start, sampler: start - sampler + 0*new.detach(),
+}
+OLD_WEIGHTS = {
+    'the importance weight is upside down: it is start/sampler, and here it is sampler/start':
+        lambda new, start, sampler: sampler - start,
+    'the importance weight is new/sampler: the update moves it, and it is to be start/sampler':
+        lambda new, start, sampler: new - sampler,
+    'the importance weight is new/start, which is ρ once more: it is to be start/sampler':
+        lambda new, start, sampler: new - start,
+    'there is no importance weight': lambda new, start, sampler: 0*new,
+    'every token has the weight of its whole response: its own ratio is asked for':
+        lambda new, start, sampler: (start - sampler).sum(1, keepdim=True).expand_as(start),
+}
+OLD_CUTS = {
+    'the importance weight is not cut off at `cap`': lambda weights, cap: weights,
+    'the importance weight is cut off from below: it is at most `cap`':
+        lambda weights, cap: weights.clamp(min=cap),
+    'the importance weight is cut off on both sides, and only from above is asked for':
+        lambda weights, cap: weights.clamp(1/cap, cap),
+    'a weight above `cap` becomes 0, and it is to become `cap`':
+        lambda weights, cap: weights.masked_fill(weights > cap, 0),
+    'a weight above `cap` becomes 1, and it is to become `cap`':
+        lambda weights, cap: weights.masked_fill(weights > cap, 1),
+    'the cap is 2, whatever was handed over': lambda weights, cap: weights.clamp(max=2),
+    'the importance weight is cut off at 0.8 and 1.2, which is for ρ; the weight has `cap`':
+        lambda weights, cap: weights.clamp(0.8, 1.2),
+}
+
+# %% ../../nbs/exercises/scale.ipynb #0d550006
+def clipped(ratios):
+    return ratios.clamp(0.8, 1.2)
+
+
+OLD_TOKENS = {
+    'nothing is clipped': lambda ratios, weights, A: weights*ratios*A,
+    'the clipped term alone is taken, and the smaller of two is asked for':
+        lambda ratios, weights, A: weights*clipped(ratios)*A,
+    'the larger of the two terms is taken, and the smaller is asked for':
+        lambda ratios, weights, A: weights*torch.max(ratios*A, clipped(ratios)*A),
+    'the importance weight is inside of the clip: w ρ is clipped, and only ρ is to be':
+        lambda ratios, weights, A: gain(weights*ratios, A),
+    'the importance weight stands at ρ alone: it belongs to both terms of the minimum':
+        lambda ratios, weights, A: torch.min(weights*ratios*A, clipped(ratios)*A),
+    'the importance weight stands at the clipped term alone: it belongs to both terms':
+        lambda ratios, weights, A: torch.min(ratios*A, weights*clipped(ratios)*A),
+    'the minimum is that of the ratios, before they are multiplied by A: with a negative A it is '
+    'the other one': lambda ratios, weights, A: weights*torch.min(ratios, clipped(ratios))*A,
+    'the sign is missing: a loss is made small, so it is minus the gain':
+        lambda ratios, weights, A: -weights*gain(ratios, A),
+    'the band is 0.9 to 1.1, and 0.8 to 1.2 is asked for': lambda ratios, weights, A:
+        weights*torch.min(ratios*A, ratios.clamp(0.9, 1.1)*A),
+}
+OLD_MEANS = {
+    'padding is counted in the mean': lambda losses, weights, mask: losses.mean(),
+    'this is the sum, and the mean over the real tokens is asked for':
+        lambda losses, weights, mask: losses.sum(),
+    'each row is averaged by itself, and then the rows: every token is to weigh the same':
+        lambda losses, weights, mask: mean_of_rows(losses, mask),
+    'the sum is divided by the sum of the weights: it is to be divided by the number of tokens':
+        lambda losses, weights, mask: losses.sum()/(weights*mask).sum(),
+    'the sum is divided by the number of rows': lambda losses, weights, mask:
+        losses.sum()/len(mask),
+    'the loss of each token comes back, and their mean is asked for':
+        lambda losses, weights, mask: losses,
+}
+
+
+def mean_of_rows(losses, mask):
+    "Over the rows that have tokens."
+    lengths = mask.sum(1)
+    return (losses.sum(1)[lengths > 0]/lengths[lengths > 0]).mean()
+
+# %% ../../nbs/exercises/scale.ipynb #0d550007
+def padding_multiplied(new, start, sampler, advantages, mask, cap):
+    ratios = (new - start.detach()).exp()
+    weights = (start - sampler).exp().detach().clamp(max=cap)
+    return -(weights*gain(ratios, advantages)*mask).sum()/mask.sum()
+
+
+def whole_product_cut(new, start, sampler, advantages, mask, cap):
+    "w ρ is cut off at the cap, and not w."
+    logs = [x.masked_fill(mask == 0, 0) for x in (new, start.detach(), sampler.detach())]
+    ratios, weights = (logs[0] - logs[1]).exp(), (logs[1] - logs[2]).exp()
+    A = advantages.masked_fill(mask == 0, 0)
+    both = (weights*ratios).clamp(max=cap)
+    return -masked_mean(torch.min(both*A, (weights*clipped(ratios)).clamp(max=cap)*A), mask)
+
+
+OLD_RAW = {
+    'padding is multiplied by 0, and NaN times 0 is NaN: fill it before': padding_multiplied,
+    'the product w ρ is cut off at `cap`, and only w is to be': whole_product_cut,
+}
+
+# %% ../../nbs/exercises/scale.ipynb #0d550008
+check_old_loss = Check(
+    plain_old_loss,
+    cases={
+        'new responses at the first step: all three policies are one, and the loss is −A':
+            three_policies([(0.2, 0.2, 0.2), (0.5, 0.5, 0.5)], [1.0, -2.0]),
+        'the token of the lesson: 0.10 when it was drawn, 0.15 now, and it teaches':
+            three_policies([(0.15, 0.15, 0.10)], [1.0]),
+        'the update has moved two tokens too far, one of them up and one down':
+            three_policies([(0.30, 0.20, 0.20), (0.10, 0.20, 0.20)], [1.0, -1.0]),
+        'the update has moved two tokens too far, but the wrong way: they are not clipped':
+            three_policies([(0.30, 0.20, 0.20), (0.10, 0.20, 0.20)], [-1.0, 1.0]),
+        'an importance weight is above the cap, one below, and both tokens have moved':
+            three_policies([(0.44, 0.40, 0.10), (0.09, 0.10, 0.40)], [1.0, -1.5], 3.0),
+        'weights and ratios lie on both sides of their bounds': three_policies(
+            [(0.30, 0.20, 0.15), (0.10, 0.20, 0.50), (0.21, 0.20, 0.05)], [0.5, -1.0, 2.0], 1.5),
+        'padding has log-probs of minus infinity and advantages of NaN': three_policies(
+            [(0.30, 0.20, 0.15), (0.10, 0.20, 0.50), (1.0, 1.0, 1.0)], [0.5, -1.0, 0.0], 2.0, [2]),
+        'it is wrong once rows are ragged and padding is anything': random_policies,
+    },
+    mistakes=OLD_RAW | wrong_versions(old_loss_with, RIGHT_OLD_LOSS, {
+        'ratio': OLD_RATIOS, 'weight': OLD_WEIGHTS, 'cut': OLD_CUTS, 'token': OLD_TOKENS,
+        'mean': OLD_MEANS}),
+    gradients=('new', 'start', 'sampler'),
+    success='the clip looks at what this update has done, the constant weight makes up for who '
+            'drew the token, and neither does the work of the other',
 )
 
 # %% ../../nbs/exercises/scale.ipynb #f67a4699

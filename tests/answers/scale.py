@@ -885,6 +885,161 @@ def my_sampling(B, weights, weight_bytes, peak, bandwidth):
         return smallest, B*bandwidth/(weights*weight_bytes)
     return smallest, peak/(2*weights)
 
+# %% wrong check_old_loss: the clip looks at new/sampler, as in PPO
+# PPO with a weight besides
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - sampler).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: the importance weight is upside down
+# sampler over start
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (sampler - start).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: the importance weight is new/sampler
+# the weight moves with the update
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (new - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: there is no importance weight
+# cap=None of the lesson
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (0*new).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: the importance weight is not cut off
+# the cap is forgotten
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach()
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: the importance weight is cut off at 0.8 and 1.2
+# one clip for both
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(0.8, 1.2)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: the importance weight is inside of the clip
+# one ratio again, clipped as a whole
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -torch.min(w*ratio*A, (w*ratio).clamp(0.8, 1.2)*A).sum()/mask.sum()
+
+# %% wrong check_old_loss: the importance weight stands at ρ alone
+# a bracket is missing
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -torch.min(w*ratio*A, ratio.clamp(0.8, 1.2)*A).sum()/mask.sum()
+
+# %% wrong check_old_loss: the minimum is that of the ratios
+# the clip as it is often written down first
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio, ratio.clamp(0.8, 1.2))*A).sum()/mask.sum()
+
+# %% wrong check_old_loss: the sign is missing
+# a gain
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return (w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: padding is counted in the mean
+# the mean of the whole rectangle
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).mean()
+
+# %% wrong check_old_loss: the sum is divided by the sum of the weights
+# weights that sum to one
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/(w*mask).sum()
+
+# %% wrong check_old_loss: each row is averaged by itself
+# rows weigh the same
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    rows = -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum(1)/mask.sum(1).clamp(min=1)
+    return rows[mask.sum(1) > 0].mean()
+
+# %% wrong check_old_loss: the number is right, but a gradient reaches `start`
+# the weight is no constant
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).sum()/mask.sum()
+
+# %% wrong check_old_loss: padding is multiplied by 0
+# the mask comes last
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).exp()
+    w = (start - sampler).exp().detach().clamp(max=cap)
+    gain = torch.min(ratio*advantages, ratio.clamp(0.8, 1.2)*advantages)
+    return -(w*gain*mask).sum()/mask.sum()
+
+# %% right check_old_loss
+# only the real tokens are taken out
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    real = mask.bool()
+    new, start, sampler = new[real], start[real].detach(), sampler[real].detach()
+    ratio, w = torch.exp(new - start), torch.exp(start - sampler)
+    A = advantages[real]
+    losses = torch.max(-ratio*A, -torch.clip(ratio, 0.8, 1.2)*A)
+    return (torch.minimum(w, torch.tensor(cap))*losses).mean()
+
+# %% right check_old_loss
+# the weight multiplies the advantage, as the trainer of the lesson does it
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    with torch.no_grad():
+        w = (start - sampler).where(mask == 1, torch.zeros_like(start)).exp().clamp(max=cap)
+        A = torch.where(mask == 1, w*advantages, torch.zeros_like(advantages))
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0.0).exp()
+    gain = torch.where(A > 0, ratio.clamp(max=1.2)*A, ratio.clamp(min=0.8)*A)
+    return -gain.sum()/mask.sum()
+
+# %% right check_old_loss
+# token by token
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    total, n = 0, 0
+    for row in range(len(mask)):
+        for t in range(mask.shape[1]):
+            if mask[row, t]:
+                ratio = torch.exp(new[row, t] - start[row, t].detach())
+                w = min(torch.exp(start[row, t] - sampler[row, t]).item(), cap)
+                A = advantages[row, t].item()
+                total = total - w*min(ratio*A, ratio.clamp(0.8, 1.2)*A)
+                n += 1
+    return total/n
+
 # %% wrong check_prefix_weights: each ratio is cut off, and then they are multiplied; the product is
 # truncates the lesson's weights, and multiplies them
 def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
