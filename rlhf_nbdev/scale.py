@@ -98,13 +98,13 @@ def fit_in_process(
 
 # %% ../nbs/13_scale.ipynb #1f4ca686
 def importance_weights(
-    logprobs: torch.Tensor,  # (B, R) under the policy that learns, as the update begins
+    start_logprobs: torch.Tensor,  # (B, R) under the policy that learns, as the update begins
     sampler_logprobs: torch.Tensor,  # (B, R) under the policy that sampled
     mask: torch.Tensor,  # (B, R)
     cap: float = 2.0,  # no weight is larger
 ) -> torch.Tensor:  # (B, R), without a gradient; 1 on padding
     "Truncated importance weights, one for each token (Ionides 2008)."
-    log_ratios = (logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
+    log_ratios = (start_logprobs - sampler_logprobs).detach().masked_fill(mask == 0, 0)
     return log_ratios.exp().clamp(max=cap)
 
 # %% ../nbs/13_scale.ipynb #a097eae8
@@ -150,19 +150,19 @@ class CorrectedTrainer(RLHFTrainer):
 
 # %% ../nbs/13_scale.ipynb #70a0a3b0
 def policies_apart(
-    logprobs: torch.Tensor,  # (B, R) under the policy that learns, as the update begins
+    start_logprobs: torch.Tensor,  # (B, R) under the policy that learns, as the update begins
     sampler_logprobs: torch.Tensor,  # (B, R) under the policy that sampled
     mask: torch.Tensor,  # (B, R)
 ) -> dict[str, float]:  # means over the tokens of all processes
     "How unlike sampler and learner are: mean |gap| in nats, mean weight and effective share."
-    log_ratios = as_float64(logprobs - sampler_logprobs)
-    mask = mask.to(log_ratios.device)
-    log_ratios = log_ratios.masked_fill(mask == 0, 0)
-    weights = log_ratios.exp()  # without a cap
+    gaps = as_float64(start_logprobs - sampler_logprobs)
+    mask = mask.to(gaps.device)
+    gaps = gaps.masked_fill(mask == 0, 0)
+    weights = gaps.exp()  # without a cap
     mean_weight = mean_over_all(weights, mask)
     share = mean_weight**2/mean_over_all(weights**2, mask)
     return {
-        'sampler/gap': mean_over_all(log_ratios.abs(), mask).item(),
+        'sampler/gap': mean_over_all(gaps.abs(), mask).item(),
         'sampler/mean_weight': mean_weight.item(),
         'sampler/effective_share': share.item(),
     }
