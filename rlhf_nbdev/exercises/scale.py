@@ -23,12 +23,12 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
            'random_machine', 'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here',
            'limit_alone', 'rate_alone', 'limit_mistakes', 'plain_old_loss', 'three_policies', 'random_policies',
            'old_loss_with', 'gain', 'clipped', 'mean_of_rows', 'padding_multiplied', 'whole_product_cut',
-           'plain_prefix_weights', 'old_responses', 'random_old_responses', 'has_gradient', 'pair_of_constants',
-           'prefix_weights_with', 'kish_by_place', 'zero_without_rows', 'share_by_place', 'from_probabilities',
-           'numbers_of_tokens', 'with_the_one_before', 'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place',
-           'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_by_product', 'cut_on_the_way',
-           'prefixes_divided', 'share_of_ratios', 'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far',
-           'slipped_fraction']
+           'padding_filled_last', 'logs_divided', 'exp_missing', 'plain_prefix_weights', 'old_responses',
+           'random_old_responses', 'has_gradient', 'pair_of_constants', 'prefix_weights_with', 'kish_by_place',
+           'zero_without_rows', 'share_by_place', 'from_probabilities', 'numbers_of_tokens', 'with_the_one_before',
+           'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place', 'raw_padding', 'padding_times_zero',
+           'padding_in_share', 'share_by_product', 'cut_on_the_way', 'prefixes_divided', 'share_of_ratios',
+           'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far', 'slipped_fraction']
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
@@ -987,6 +987,12 @@ OLD_CUTS = {
     'the cap is 2, whatever was handed over': lambda weights, cap: weights.clamp(max=2),
     'the importance weight is cut off at 0.8 and 1.2, which is for ρ; the weight has `cap`':
         lambda weights, cap: weights.clamp(0.8, 1.2),
+    'the importance weight is cut off at 1, whatever was handed over':
+        lambda weights, cap: weights.clamp(max=1),
+    'the logarithm of the importance weight is cut off at `cap`, and not the weight':
+        lambda weights, cap: weights.log().clamp(max=cap).exp(),
+    'the importance weight is a logarithm: its exponential is missing':
+        lambda weights, cap: weights.log().clamp(max=cap),
 }
 
 # %% ../../nbs/exercises/scale.ipynb #0d550006
@@ -1008,17 +1014,33 @@ OLD_TOKENS = {
         lambda ratios, weights, A: torch.min(ratios*A, weights*clipped(ratios)*A),
     'the minimum is that of the ratios, before they are multiplied by A: with a negative A it is '
     'the other one': lambda ratios, weights, A: weights*torch.min(ratios, clipped(ratios))*A,
+    'the logarithm of ρ is clipped to ±0.2, and ρ itself is to be between 0.8 and 1.2':
+        lambda ratios, weights, A: weights*torch.min(
+            ratios*A, ratios.log().clamp(-0.2, 0.2).exp()*A),
+    'ρ is clipped from above alone: with a negative A it is the lower bound that counts':
+        lambda ratios, weights, A: weights*torch.min(ratios*A, ratios.clamp(max=1.2)*A),
+    'a bound is set on the loss where A is negative, which was not asked for':
+        lambda ratios, weights, A: weights*torch.where(
+            A < 0, torch.max(gain(ratios, A), 3*A), gain(ratios, A)),
     'the sign is missing: a loss is made small, so it is minus the gain':
         lambda ratios, weights, A: -weights*gain(ratios, A),
     'the band is 0.9 to 1.1, and 0.8 to 1.2 is asked for': lambda ratios, weights, A:
         weights*torch.min(ratios*A, ratios.clamp(0.9, 1.1)*A),
 }
+
+# %% ../../nbs/exercises/scale.ipynb #0d550010
 OLD_MEANS = {
     'padding is counted in the mean': lambda losses, weights, mask: losses.mean(),
     'this is the sum, and the mean over the real tokens is asked for':
         lambda losses, weights, mask: losses.sum(),
     'each row is averaged by itself, and then the rows: every token is to weigh the same':
         lambda losses, weights, mask: mean_of_rows(losses, mask),
+    'each row is averaged by itself, and then all rows, those without tokens too':
+        lambda losses, weights, mask: (losses.sum(1)/mask.sum(1).clamp(min=1)).mean(),
+    'a row without tokens is averaged, 0 over 0':
+        lambda losses, weights, mask: (losses.sum(1)/mask.sum(1)).mean(),
+    'a loss for each row comes back, and one for all is asked for':
+        lambda losses, weights, mask: losses.sum(1)/mask.sum(1).clamp(min=1),
     'the sum is divided by the sum of the weights: it is to be divided by the number of tokens':
         lambda losses, weights, mask: losses.sum()/(weights*mask).sum(),
     'the sum is divided by the number of rows': lambda losses, weights, mask:
@@ -1049,7 +1071,33 @@ def whole_product_cut(new, start, sampler, advantages, mask, cap):
     return -masked_mean(torch.min(both*A, (weights*clipped(ratios)).clamp(max=cap)*A), mask)
 
 
+def padding_filled_last(new, start, sampler, advantages, mask, cap):
+    ratios = (new - start.detach()).exp()
+    weights = (start - sampler).exp().detach().clamp(max=cap)
+    gains = (weights*gain(ratios, advantages)).masked_fill(mask == 0, 0)
+    return -gains.sum()/mask.sum()
+
+
+def logs_divided(new, start, sampler, advantages, mask, cap):
+    logs = [x.masked_fill(mask == 0, -1) for x in (new, start.detach(), sampler.detach())]
+    A = advantages.masked_fill(mask == 0, 0)
+    weights = (logs[1]/logs[2]).clamp(max=cap)
+    return -masked_mean(weights*gain(logs[0]/logs[1], A), mask)
+
+
+def exp_missing(new, start, sampler, advantages, mask, cap):
+    logs = [x.masked_fill(mask == 0, 0) for x in (new, start.detach(), sampler.detach())]
+    A = advantages.masked_fill(mask == 0, 0)
+    weights = (logs[1] - logs[2]).exp().clamp(max=cap)
+    return -masked_mean(weights*gain(logs[0] - logs[1], A), mask)
+
+
 OLD_RAW = {
+    'padding is filled after the arithmetic: the number is right, but NaN comes back in the '
+    'gradient. Fill what goes in': padding_filled_last,
+    'log-probs are divided: a ratio of probabilities is the exponential of their difference':
+        logs_divided,
+    'ρ is a difference of log-probs: its exponential is missing': exp_missing,
     'padding is multiplied by 0, and NaN times 0 is NaN: fill it before': padding_multiplied,
     'the product w ρ is cut off at `cap`, and only w is to be': whole_product_cut,
 }
@@ -1072,12 +1120,14 @@ check_old_loss = Check(
             [(0.30, 0.20, 0.15), (0.10, 0.20, 0.50), (0.21, 0.20, 0.05)], [0.5, -1.0, 2.0], 1.5),
         'padding has log-probs of minus infinity and advantages of NaN': three_policies(
             [(0.30, 0.20, 0.15), (0.10, 0.20, 0.50), (1.0, 1.0, 1.0)], [0.5, -1.0, 0.0], 2.0, [2]),
+        'a token is four times as likely as at the start, with a negative advantage: then nothing '
+        'bounds the loss': three_policies([(0.8, 0.2, 0.2)], [-1.0]),
         'it is wrong once rows are ragged and padding is anything': random_policies,
     },
     mistakes=OLD_RAW | wrong_versions(old_loss_with, RIGHT_OLD_LOSS, {
         'ratio': OLD_RATIOS, 'weight': OLD_WEIGHTS, 'cut': OLD_CUTS, 'token': OLD_TOKENS,
         'mean': OLD_MEANS}),
-    gradients=('new', 'start', 'sampler'),
+    gradients=('new', 'start'),
     success='the clip looks at what this update has done, the constant weight makes up for who '
             'drew the token, and neither does the work of the other',
 )

@@ -1040,6 +1040,49 @@ def my_old_loss(new, start, sampler, advantages, mask, cap):
                 n += 1
     return total/n
 
+# %% wrong check_old_loss: padding is filled after the arithmetic
+# masked_fill at the end: the gradient is NaN
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).exp()
+    w = (start - sampler).detach().exp().clamp(max=cap)
+    gain = w*torch.min(ratio*advantages, ratio.clamp(0.8, 1.2)*advantages)
+    return -gain.masked_fill(mask == 0, 0).sum()/mask.sum()
+
+# %% wrong check_old_loss: a bound is set on the loss where A is negative
+# dual clip
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    gain = torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)
+    gain = torch.where(A < 0, torch.max(gain, 3*A), gain)
+    return -(w*gain).sum()/mask.sum()
+
+# %% wrong check_old_loss: each row is averaged by itself, and then all rows
+# rows weigh the same, the empty ones too
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    ratio = (new - start.detach()).masked_fill(mask == 0, 0).exp()
+    w = (start - sampler).masked_fill(mask == 0, 0).exp().detach().clamp(max=cap)
+    A = advantages.masked_fill(mask == 0, 0)
+    gain = torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)
+    return -((w*gain).sum(1)/mask.sum(1).clamp(min=1)).mean()
+
+# %% wrong check_old_loss: log-probs are divided
+# quotients of log-probs
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    real = mask.bool()
+    new, start, sampler, A = new[real], start[real].detach(), sampler[real], advantages[real]
+    ratio, w = new/start, (start/sampler).clamp(max=cap)
+    return -(w*torch.min(ratio*A, ratio.clamp(0.8, 1.2)*A)).mean()
+
+# %% right check_old_loss
+# float64 inside, and only start is detached
+def my_old_loss(new, start, sampler, advantages, mask, cap):
+    m = mask.bool()
+    n, s, q, A = new[m].double(), start[m].detach().double(), sampler[m].double(), advantages[m]
+    rho, w = (n - s).exp(), (s - q).exp().clamp(max=cap)
+    return (-(w*torch.min(rho*A, rho.clamp(0.8, 1.2)*A)).sum()/m.sum()).float()
+
 # %% wrong check_prefix_weights: each ratio is cut off, and then they are multiplied; the product is
 # truncates the lesson's weights, and multiplies them
 def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
