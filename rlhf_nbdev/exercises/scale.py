@@ -898,8 +898,8 @@ def plain_old_loss(new, start, sampler, advantages, mask, cap):
         weight = min(math.exp(start[b, t].item() - sampler[b, t].item()), cap)
         ratio = (new[b, t] - start[b, t].item()).exp()
         advantage = advantages[b, t].item()
-        clipped = ratio.clamp(0.8, 1.2)
-        losses.append(-weight*torch.min(ratio*advantage, clipped*advantage))
+        within = ratio.clamp(0.8, 1.2)
+        losses.append(-weight*torch.min(ratio*advantage, within*advantage))
     return torch.stack(losses).mean()
 
 
@@ -959,9 +959,9 @@ OLD_RATIOS = {
     'the clip looks at new/sampler, as in PPO: it is to look at ρ = new/start':
         lambda new, start, sampler: new - sampler,
     'ρ is upside down: it is new/start, and here it is start/new':
-        lambda new, start, sampler: start.detach() - new,
+        lambda new, start, sampler: start - new,
     'ρ is start/sampler, the importance weight: no gradient reaches `new`':
-        lambda new, start, sampler: start - sampler + 0*new.detach(),
+        lambda new, start, sampler: start - sampler,
 }
 OLD_WEIGHTS = {
     'the importance weight is upside down: it is start/sampler, and here it is sampler/start':
