@@ -1,4 +1,4 @@
-"""What fits in memory, what several processes must agree on, what old responses teach, and where the time goes.
+"""What fits in memory, what several processes must agree on, and what old responses teach.
 
 Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/scale.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/scale.html.md"""
 
 # %% auto #0
 __all__ = ['training_memory', 'saved_bytes', 'fit_in_process', 'importance_weights', 'effective_sample_size', 'CorrectedTrainer',
-           'policies_apart', 'CallCounter', 'hold_in_process', 'update_seconds']
+           'policies_apart']
 
 # %% ../nbs/13_scale.ipynb #87798c43
 from dataclasses import replace
@@ -15,15 +15,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .agent import Agent
 from .ppo import RLHFConfig, RLHFTrainer
 from .tools.machine import as_float64
-from .tools.models import load_model
 from .tools.processes import mean_over_all
-from .tools.sharding import bytes_here, split_copy
-from .tools.speed import forward_flops
 
 # %% ../nbs/13_scale.ipynb #8bf79870
 def training_memory(
@@ -165,66 +161,4 @@ def policies_apart(
         'sampler/gap': mean_over_all(gaps.abs(), mask).item(),
         'sampler/mean_weight': mean_weight.item(),
         'sampler/effective_share': share.item(),
-    }
-
-# %% ../nbs/13_scale.ipynb #6ecfa000
-class CallCounter(TorchDispatchMode):
-    "Within it, counts the operations that PyTorch is asked for."
-    def __init__(self):
-        super().__init__()
-        self.asked = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if not function.is_view:
-            self.asked += 1
-        return function(*args, **(kwargs or {}))
-
-# %% ../nbs/13_scale.ipynb #5a0d0001
-def hold_in_process(
-    number: int,  # of this process, from 0
-    n: int,  # processes
-    folder: str,  # where they meet, and where each writes its bytes
-):
-    "A step of the embedded model, split; then the bytes of each term, by its name."
-    dist.init_process_group('gloo', f'file://{folder}/meet-{n}', rank=number, world_size=n)
-    learner = split_copy(Agent(load_model()[0]))
-    optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
-    tokens = torch.arange(5, 21)[None]
-    logprobs, values, _ = learner(tokens, torch.ones_like(tokens), 8)
-    (logprobs.sum() + values.sum()).backward()
-    optimizer.step()
-    moments = [x for state in optimizer.state.values() for x in state.values() if x.ndim > 0]
-    weights = list(learner.parameters())
-    gradients = [p.grad for p in weights]
-    terms = {'weights': weights, 'gradients': gradients, "AdamW's averages": moments}
-    held = {name: torch.tensor(bytes_here(tensors)) for name, tensors in terms.items()}
-    save_file(held, Path(folder)/f'held-{number}.safetensors')
-    dist.destroy_process_group()
-
-# %% ../nbs/13_scale.ipynb #92411c8c
-def update_seconds(
-    shape,  # a configuration of GPT-2: layers, width and vocabulary
-    batch_size: int,  # B, all devices together
-    prompt_length: int,  # P
-    response_length: int,  # R
-    epochs: int,
-    peak: float,  # operations a second of one device
-    traffic: float,  # bytes a second of its memory
-    efficiency: float,  # the part of the peak that scoring and learning reach
-    n_bytes: int = 2,  # of a weight, a key and a value when sampling
-    n_devices: int = 1,  # each has a part of the batch, and all weights
-) -> dict[str, float]:  # seconds of each phase
-    "Sampling: a lower bound. Scoring and learning: operations, at a part of the peak."
-    L, D, V = shape.n_layer, shape.n_embd, shape.vocab_size
-    B, P, R = batch_size/n_devices, prompt_length, response_length
-    weights = 12*L*D**2 + V*D
-    cache = 2*L*D*B*(P + R/2)  # numbers read at a step, in the mean
-    reading = n_bytes*(weights + cache)/traffic
-    computing = 2*weights*B/peak
-    forward = B*forward_flops(shape, torch.tensor([P + R]), R)
-    reward_model = B*forward_flops(shape, torch.tensor([P + R]), 0)  # no output layer
-    return {
-        'sample': R*max(reading, computing),
-        'score': (2*forward + reward_model)/(efficiency*peak),  # reference and learner
-        'learn': 3*epochs*forward/(efficiency*peak),
     }

@@ -11,7 +11,7 @@ FLOORS = [  # from the ground up; within a floor, in the order in which one may 
     ['tools.exercises', 'tools.files', 'tools.microscope', 'tools.machine', 'tools.fetch',
      'tools.chat_model', 'tools.rows', 'tools.comparisons', 'tools.preferences', 'tools.models',
      'tools.tokens', 'tools.packing', 'tools.reading', 'tools.sampling', 'tools.ratings',
-     'tools.measuring', 'tools.speed', 'tools.processes', 'tools.sharding'],
+     'tools.measuring', 'tools.speed', 'tools.planning', 'tools.processes', 'tools.sharding'],
     ['dataset', 'agent', 'sft', 'reward', 'advantage', 'ppo', 'train', 'evaluate', 'feedback',
      'debugging', 'beyond', 'dialog', 'scale', 'turns'],
     ['run.stages', 'run.judge', 'run.training', 'run.protocol', 'run.checkpoint', 'run.report',
