@@ -177,7 +177,8 @@ class LearningSettings:
         'less memory, about a third more work in learning (Chen et al. 2016).')
     shard: bool = option(
         False, 'Split what learning holds among several processes: float32 weights, gradients and '
-        "AdamW's averages (FSDP, Zhao et al. 2023).")
+        "AdamW's averages (FSDP, Zhao et al. 2023). With bf16, `rlhf-train` keeps all other "
+        'models in 16 bits.')
     learning_rate: Annotated[float, 'above 0 (finite)'] = option(
         1e-4, "AdamW's rate at the start (this course, for its small model), "
         "falling linearly to 0 (Ziegler et al.'s code).")

@@ -28,6 +28,7 @@ from test_processes import (
     together,
     wait_for_updates,
 )
+from safetensors.torch import load_file
 from tiny import close, tiny_gpt2
 from transformers import AutoModel, AutoModelForCausalLM
 from warm import assert_refused, run, run_well
@@ -471,3 +472,49 @@ def test_memory_that_runs_out_is_no_lost_process():
 def test_a_chat_model_is_not_split_when_its_run_is_taken_up_either():
     with pytest.raises(ValueError, match='do not go together'):
         inputs.load_inputs(RunConfig(**CHAT_RUN), MethodConfig(shard=True), begun=True)
+
+
+# models of 16 bits beside a learner of 32
+
+@pytest.fixture(scope='module')
+def rounded_run(small_files, tmp_path_factory):
+    "A run of two processes with `--shard --bf16`, of three updates."
+    folder = tmp_path_factory.mktemp('rounded-runs')/'run'
+    end_well(start(*BRIEF, '--shard', '--bf16', '--updates', '3', '--out', folder))
+    return folder
+
+
+def types_in(folder):
+    tensors = load_file(folder/'model.safetensors')
+    return {x.dtype for x in tensors.values()}
+
+
+def test_all_but_what_learns_has_16_bits(rounded_run):
+    for part in ('.', 'sft', 'reward_model'):
+        assert types_in(rounded_run/part) == {torch.bfloat16}, part
+    saved, _ = read_checkpoint(rounded_run/'checkpoint.safetensors')
+    learnt = {name: x for name, x in saved.items() if name.startswith('agent.model.')}
+    assert {x.dtype for x in learnt.values()} == {torch.float32}
+    assert any(not x.equal(x.bfloat16().float()) for x in learnt.values())  # small steps add up
+    model = AutoModelForCausalLM.from_pretrained(rounded_run, dtype=torch.bfloat16)
+    for name, weight in model.named_parameters():
+        assert weight.equal(saved[f'agent.model.{name}'].bfloat16()), name
+
+
+def test_a_run_of_16_bits_is_taken_up_by_two_by_one_and_by_two(rounded_run, tmp_path):
+    folder = tmp_path/'copy'
+    shutil.copytree(rounded_run, folder)
+    end_well(start('--resume', folder, '--updates', '4'))
+    run_well('--resume', folder, '--updates', '5')
+    assert read_checkpoint(folder/'checkpoint.safetensors')[1]['settings']['shard'] is False
+    end_well(start('--resume', folder, '--updates', '6', '--shard'))
+    rows = metrics(folder)
+    assert len(rows) == 6 and all(math.isfinite(row['kl']) for row in rows)
+
+
+def test_a_whole_run_that_is_split_from_here_on_keeps_its_models(small_files, tmp_path):
+    folder = tmp_path/'run'
+    run_well(*BRIEF, '--bf16', '--updates', '1', '--out', folder)
+    assert types_in(folder/'sft') == {torch.float32}
+    end_well(start('--resume', folder, '--updates', '2', '--shard'))
+    assert len(metrics(folder)) == 2 and types_in(folder) == {torch.float32}

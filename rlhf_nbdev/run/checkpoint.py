@@ -87,7 +87,7 @@ def reference_fingerprint(
     trainer: RLHFTrainer,
 ) -> str:  # SHA-256, hexadecimal
     "The reference of a run in one number."
-    return fingerprint(dict(trainer.ref_model.named_parameters()))
+    return fingerprint(dict(trainer.ref_model.named_parameters()), by_value=True)
 
 # %% ../../nbs/run/checkpoint.ipynb #0c817331
 def library_versions() -> dict[str, str]:

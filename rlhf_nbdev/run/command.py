@@ -6,15 +6,16 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/command.html.md"""
 
 # %% auto #0
 __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_configs', 'spare_memory', 'keep_step_one',
-           'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward', 'keep_what_is_read',
-           'begin_run', 'RunLog', 'collapse_reason', 'end_reason', 'record_updates', 'keep_evidence', 'explain_failure',
-           'run_ppo', 'load_reward', 'load_step_three', 'check_inputs', 'announce_early_end', 'save_policy',
-           'finish_ppo', 'settings_of_checkpoint', 'settings_of_config', 'find_settings', 'check_progress',
-           'ask_to_split', 'ask_for_updates', 'evaluate_run', 'complete_run', 'write_settings', 'note_what_is_asked',
-           'take_up', 'updates_asked', 'saying_what_stands', 'begin_and_complete', 'train', 'parse_options',
-           'show_where', 'say_and_end', 'train_command']
+           'keeps_16_bits', 'round_models', 'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward',
+           'keep_what_is_read', 'begin_run', 'RunLog', 'collapse_reason', 'end_reason', 'record_updates',
+           'keep_evidence', 'explain_failure', 'run_ppo', 'load_reward', 'load_step_three', 'check_inputs',
+           'announce_early_end', 'save_policy', 'finish_ppo', 'settings_of_checkpoint', 'settings_of_config',
+           'find_settings', 'check_progress', 'ask_to_split', 'ask_for_updates', 'evaluate_run', 'complete_run',
+           'write_settings', 'note_what_is_asked', 'take_up', 'updates_asked', 'saying_what_stands',
+           'begin_and_complete', 'train', 'parse_options', 'show_where', 'say_and_end', 'train_command']
 
 # %% ../../nbs/run/command.ipynb #3f5341ab
+import gc
 import json
 import sys
 import time
@@ -84,7 +85,7 @@ from rlhf_nbdev.tools.files import (
     write_whole,
 )
 from ..tools.machine import keep_every_letter, saying_what_takes_less
-from ..tools.models import eos_ids, load_model, pad_id
+from ..tools.models import eos_ids, is_rounded, load_model, pad_id, round_weights
 from rlhf_nbdev.tools.processes import (
     ProcessLost,
     is_first_to_end,
@@ -208,6 +209,23 @@ def keep_step_one(
         tokenizer.save_pretrained(folder/'sft')
     return model, figures
 
+# %% ../../nbs/run/command.ipynb #16b00012
+def keeps_16_bits(
+    config: MethodConfig,
+) -> bool:
+    "Whether models that do not learn have weights of 16 bits."
+    return config.shard and config.bf16
+
+
+def round_models(
+    policy,  # its learner is a copy; the reference is copied from it
+    reward: RewardModel | FunctionReward,
+):
+    "Keep their weights in 16 bits, but for the head that makes a score."
+    round_weights(policy)
+    if isinstance(reward, RewardModel):
+        round_weights(reward.trunk)
+
 # %% ../../nbs/run/command.ipynb #726e1cb5
 def begin_step_three(
     model,  # fine-tuned; becomes the policy
@@ -239,7 +257,8 @@ def digest_inputs(
     if isinstance(reward_model, FunctionReward):
         reward_name, reward_digest = f'source of {reward_model.path}', reward_model.fingerprint()
     else:
-        reward_name, reward_digest = 'reward model', fingerprint(reward_model.state_dict())
+        reward_name = 'reward model'
+        reward_digest = fingerprint(reward_model.state_dict(), by_value=True)
     digests = {'prompts': digest(prompts.prompts), reward_name: reward_digest}
     if pairs is not None:
         digests['pairs'] = fingerprint(pairs)
@@ -321,11 +340,15 @@ def begin_run(
     with spare_memory('step three', run, config):
         if run.chat:
             add_seeded_lora(model, config.seed)
+        if keeps_16_bits(config):
+            round_models(model, reward)
         trainer = begin_step_three(model, reward, prompts, config)
         pairs = pairs_to_learn(config, inputs, trainer, reward)
     if isinstance(reward, FunctionReward):
         reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
     if is_main():
+        if keeps_16_bits(config):
+            model.save_pretrained(folder/'sft')  # as it is now
         keep_what_is_read(folder, tokenizer, reward, pairs)
     save_checkpoint(folder/'checkpoint.safetensors', trainer, 0,
                     run=asdict(run),
@@ -504,8 +527,11 @@ def load_step_three(
     if run.chat:
         add_seeded_lora(policy, config.seed)
     pairs = load_file(folder/'pairs.safetensors') if config.method == 'dpo' else None
+    reward = load_reward(folder/'reward_model', run, tokenizer)
+    if keeps_16_bits(config) and is_rounded(policy):  # not if it was begun otherwise
+        round_models(policy, reward)
     trainer = make_trainer(Agent(policy), shared_copy(policy), config, pairs)
-    return trainer, load_reward(folder/'reward_model', run, tokenizer)
+    return trainer, reward
 
 # %% ../../nbs/run/command.ipynb #f3f5ebb2
 def check_inputs(
@@ -690,6 +716,9 @@ def evaluate_run(
 ) -> tuple[dict[str, pd.DataFrame], dict]:  # as of `evaluate`
     "Have the models of all steps answer held-out prompts."
     held_out = inputs.data['held_out']
+    if keeps_16_bits(config):
+        round_weights(inputs.base.model)
+    inputs.base.to(run.device)  # until now it has waited on the CPU
     agents = dict(zip(STEPS, (inputs.base, Agent(trainer.ref_model), trainer.agent)))
     others = reward_model, trainer.ref_model, inputs.judge, config
     if run.chat:
@@ -708,6 +737,7 @@ def complete_run(
     "From wherever the run is to its end: what is left of the three steps, evaluation, report."
     if not same_everywhere((folder/'checkpoint.safetensors').is_file()):
         begin_run(folder, run, config, inputs)
+        gc.collect()  # what is split refers to itself
     trainer, reward_model, rows, figures = finish_ppo(
         folder, run, config, inputs.data['train'], inputs.tokenizer)
     with spare_memory('the evaluation', run, config):

@@ -573,13 +573,14 @@ def copies_of_weights(
     run: RunConfig,
     config: RLHFConfig,
 ) -> float:
-    "How many times a process holds as many numbers as the model has weights, in step three."
+    "How many times the memory of the weights a process holds in step three, in float32."
     if run.chat:
         return 2  # with LoRA most weights do not learn, and are shared
     whole = 3  # policy, reference and reward model
     learns = 4  # weights, gradients and two averages
     if config.shard:
-        return whole + learns/n_processes()
+        bits = 16 if config.bf16 else 32
+        return whole*bits/32 + learns/n_processes()
     return whole + learns - 1  # the policy itself learns
 
 
@@ -606,5 +607,6 @@ def load_inputs(
     if not begun:
         find_teachers(run, config, inputs)
         try_steps(run, config, inputs)
+    inputs.base.to('cpu')  # it is not needed there before the evaluation
     inputs.judge = find_judge(run)
     return inputs

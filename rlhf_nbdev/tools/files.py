@@ -132,11 +132,14 @@ def append_json_line(
 def fingerprint(
     tensors: dict[str, torch.Tensor],
     text: str = '',  # what else belongs to them
+    by_value: bool = False,  # 16 bits count as the float32 numbers that they are
 ) -> str:  # SHA-256, hexadecimal
     "One number for names, types, shapes, and every bit."
     sha = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         x = tensors[name].detach().cpu().contiguous()
+        if by_value and x.is_floating_point():
+            x = x.float()
         sha.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
         sha.update(x.reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
