@@ -111,3 +111,17 @@ def test_weights_are_capped_constants():
     close(weights, torch.where(mask.bool(), ratios, 1.0))
     assert not weights.requires_grad
     assert (weights == 1.1).any()
+
+
+def test_a_batch_that_is_too_far_away_is_refused_before_anything_is_learnt():
+    new = rollout_of(decided_gpt2(eos=2))
+    old = replace(new, logprobs=new.logprobs - 0.5*new.response_mask)
+    learnt(CorrectedTrainer, old, max_gap=0.51)
+    torch.manual_seed(1)
+    model = decided_gpt2(eos=2)
+    before = copy.deepcopy(model.state_dict())
+    trainer = CorrectedTrainer(Agent(model), copy.deepcopy(model), CONFIG, max_gap=0.49)
+    with pytest.raises(ValueError, match='0.5 nats a token apart, more than max_gap 0.49.*old'):
+        trainer.update(old, torch.randn(6, 5)*old.response_mask)
+    assert not trainer.optimizer.state
+    assert all(x.equal(before[name]) for name, x in model.state_dict().items())

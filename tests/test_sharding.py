@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 import torch
 from architectures import ARCHITECTURES
+from safetensors.torch import load_file
 from small_runs import MODEL, metrics, small_files
 from test_processes import (
     BRIEF,
@@ -28,7 +29,6 @@ from test_processes import (
     together,
     wait_for_updates,
 )
-from safetensors.torch import load_file
 from tiny import close, tiny_gpt2
 from transformers import AutoModel, AutoModelForCausalLM
 from warm import assert_refused, run, run_well
