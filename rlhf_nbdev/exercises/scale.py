@@ -1494,7 +1494,7 @@ check_prefix_weights = Check(
         'ratio': PREFIX_RATIOS, 'product': PREFIX_PRODUCTS, 'cut': PREFIX_CUTS,
         'padding': PREFIX_PADDINGS, 'share': PREFIX_SHARES}),
     use=pair_of_constants,
-    success='each weight takes in all that came before its token, so from place to place the '
-            'products scatter more (the cap hides a part of it); this is why one takes weights by '
-            'token',
+    success='each weight takes in all that came before its token, so along a row the '
+            'products scatter ever more, for the most part (the cap hides some of it); this is why '
+            'one takes weights by token',
 )
