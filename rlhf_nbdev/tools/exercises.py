@@ -346,7 +346,9 @@ def first_difference(self: Check, got, expected, wrong):
     if isinstance(got[i].result, str) and not isinstance(expected[i].result, str):
         return f'{got[i].result}. The case: {case}'
     if agree(got[i].result, expected[i].result):
-        return gradient_in_words(got[i].gradients, expected[i].gradients)
+        numbers_agree = all(agree(one.result, other.result) for one, other in zip(got, expected))
+        begin = 'the number is right' if numbers_agree else f'the number is right here ({case})'
+        return f'{begin}, but {gradient_in_words(got[i].gradients, expected[i].gradients)}'
     ran = [j for j in wrong if not got[j].error]
     everywhere = common_difference([(got[j].result, expected[j].result) for j in ran])
     figures = two_results(got[i].result, expected[i].result)
@@ -355,15 +357,14 @@ def first_difference(self: Check, got, expected, wrong):
 
 # %% ../../nbs/tools/exercises.ipynb #f0d248cd
 def gradient_in_words(got, expected):
-    "What is wrong with gradients, where the numbers are right."
+    "What is wrong with gradients, where the numbers are right: it follows 'but'."
     for name in expected:
         if expected[name] is not None and got[name] is None:
-            return f'the number is right, but no gradient reaches `{name}`: was it detached, or '\
-                   'taken out of its tensor?'
+            return f'no gradient reaches `{name}`: was it detached, or taken out of its tensor?'
         if expected[name] is None and got[name] is not None:
-            return f'the number is right, but a gradient reaches `{name}`, which is a constant here'
+            return f'a gradient reaches `{name}`, which is a constant here'
     name = next(name for name in expected if not agree(got[name], expected[name]))
-    return f'the number is right, but the gradient that reaches `{name}` is wrong'
+    return f'the gradient that reaches `{name}` is wrong'
 
 # %% ../../nbs/tools/exercises.ipynb #d0c00004
 def alone_and_in_pairs(
