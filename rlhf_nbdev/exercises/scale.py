@@ -12,23 +12,24 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
            'TOKEN_RATES', 'check_sampling_limit', 'RIGHT_OLD_LOSS', 'OLD_RATIOS', 'OLD_WEIGHTS', 'OLD_CUTS',
            'OLD_TOKENS', 'OLD_MEANS', 'OLD_RAW', 'check_old_loss', 'RIGHT_PREFIX_WEIGHTS', 'PREFIX_RATIOS',
            'PREFIX_PRODUCTS', 'PREFIX_CUTS', 'PREFIX_PADDINGS', 'PREFIX_RAW', 'PREFIX_SHARES', 'check_prefix_weights',
-           'wrong_versions', 'plain_mean_of_processes', 'processes_of', 'random_processes', 'weighted_means',
-           'mean_of_numbers', 'sums_of_some', 'middle_mean', 'largest_process', 'halves_after_halves',
-           'parts_not_added', 'sums_without_fractions', 'mean_mistakes', 'SumAwaited', 'run_process', 'exchange_fault',
-           'over_all_processes', 'plain_whiten_over_processes', 'parts_of', 'random_parts', 'with_junk',
-           'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'all_places_of', 'number_of_rows',
-           'whiten_own', 'own_means_and_spreads', 'own_means_and_spreads_of_real', 'masked_by_product', 'empty_mean',
-           'all_places', 'whitening_mistakes', 'plain_bytes_of_training', 'random_training', 'held_with', 'in_unit',
-           'with_more', 'sixteen_each', 'only_trained_shared', 'memory_mistakes', 'plain_sampling_limit',
-           'random_machine', 'machine_of', 'limits_with', 'limits_of_one', 'swapped_limits', 'limit_from_here',
-           'limit_alone', 'rate_alone', 'limit_mistakes', 'plain_old_loss', 'three_policies', 'random_policies',
-           'old_loss_with', 'gain', 'clipped', 'mean_of_rows', 'padding_multiplied', 'whole_product_cut',
-           'padding_filled_last', 'logs_divided', 'exp_missing', 'plain_prefix_weights', 'old_responses',
-           'random_old_responses', 'has_gradient', 'pair_of_constants', 'prefix_weights_with', 'kish_by_place',
-           'zero_without_rows', 'share_by_place', 'from_probabilities', 'numbers_of_tokens', 'with_the_one_before',
-           'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place', 'raw_padding', 'padding_times_zero',
-           'padding_in_share', 'share_by_product', 'cut_on_the_way', 'prefixes_divided', 'share_of_ratios',
-           'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far', 'slipped_fraction']
+           'SIGNS', 'LOGS', 'ask_six_logs', 'wrong_versions', 'plain_mean_of_processes', 'processes_of',
+           'random_processes', 'weighted_means', 'mean_of_numbers', 'sums_of_some', 'middle_mean', 'largest_process',
+           'halves_after_halves', 'parts_not_added', 'sums_without_fractions', 'mean_mistakes', 'SumAwaited',
+           'run_process', 'exchange_fault', 'over_all_processes', 'plain_whiten_over_processes', 'parts_of',
+           'random_parts', 'with_junk', 'whitened_with', 'one_of_each', 'own_spread', 'squares_around', 'all_places_of',
+           'number_of_rows', 'whiten_own', 'own_means_and_spreads', 'own_means_and_spreads_of_real',
+           'masked_by_product', 'empty_mean', 'all_places', 'whitening_mistakes', 'plain_bytes_of_training',
+           'random_training', 'held_with', 'in_unit', 'with_more', 'sixteen_each', 'only_trained_shared',
+           'memory_mistakes', 'plain_sampling_limit', 'random_machine', 'machine_of', 'limits_with', 'limits_of_one',
+           'swapped_limits', 'limit_from_here', 'limit_alone', 'rate_alone', 'limit_mistakes', 'plain_old_loss',
+           'three_policies', 'random_policies', 'old_loss_with', 'gain', 'clipped', 'mean_of_rows',
+           'padding_multiplied', 'whole_product_cut', 'padding_filled_last', 'logs_divided', 'exp_missing',
+           'plain_prefix_weights', 'old_responses', 'random_old_responses', 'has_gradient', 'pair_of_constants',
+           'prefix_weights_with', 'kish_by_place', 'zero_without_rows', 'share_by_place', 'from_probabilities',
+           'numbers_of_tokens', 'with_the_one_before', 'factors_cut', 'averaging_to_one', 'averaging_to_one_by_place',
+           'raw_padding', 'padding_times_zero', 'padding_in_share', 'share_by_product', 'cut_on_the_way',
+           'prefixes_divided', 'share_of_ratios', 'swapped_pair', 'real_weights_only', 'with_padding', 'places_so_far',
+           'slipped_fraction', 'judge_six_logs']
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
@@ -37,7 +38,7 @@ from itertools import combinations
 import torch
 
 from ..advantage import masked_mean, whiten
-from ..tools.exercises import Check
+from ..tools.exercises import Check, Question
 
 # %% ../../nbs/exercises/scale.ipynb #39e9502e
 def wrong_versions(build, right, wrong):
@@ -1498,3 +1499,38 @@ check_prefix_weights = Check(
             'products scatter ever more, for the most part (the cap hides some of it); this is why '
             'one takes weights by token',
 )
+
+# %% ../../nbs/exercises/scale.ipynb #d6a60002
+SIGNS = {  # of each fault
+    'rounding': 'rounding leaves a gap that is small and stays as it is',
+    'old weights': 'a sampler that gets no new weights falls further behind with every update, so '
+                   'that the gap grows',
+    'temperature': 'another temperature makes a gap that is large from the first batch on',
+    'old responses': 'learnt from with new/sampler, old responses are often clipped, and the KL '
+                     'stays low',
+    'whitening': 'where each process whitens by itself, the mean of its own advantages is 0',
+    'means': 'a mean of the two mean losses makes another gradient, and leaves the whitened '
+             'advantages as they should be',
+}
+
+# %% ../../nbs/exercises/scale.ipynb #d6a60003
+LOGS = {  # of each run: its fault, and what the log shows
+    'A': ('temperature', 'the gap is large at once, and stays so'),
+    'B': ('old responses', 'a quarter of the tokens is clipped or more, and the KL hardly rises'),
+    'C': ('whitening', 'the mean of the advantages is 0 in both processes'),
+    'D': ('rounding', 'the gap is small, and stays so'),
+    'E': ('means', 'the two means are not 0, as it should be, and only the gradient is another'),
+    'F': ('old weights', 'the gap grows from batch to batch'),
+}
+
+# %% ../../nbs/exercises/scale.ipynb #d6a60004
+def judge_six_logs(A, B, C, D, E, F):
+    for (run, (fault, shown)), said in zip(LOGS.items(), (A, B, C, D, E, F)):
+        name = str(said).strip().lower().replace('_', ' ')
+        assert name in SIGNS, f'run {run}: `{said}` is none of {", ".join(SIGNS)}'
+        assert name == fault, f'run {run} is not `{name}`: {SIGNS[name]}. In this log {shown}'
+
+
+ask_six_logs = Question(judge_six_logs, success=(
+    'the gap tells what the sampler does, the clip and the KL what old responses do, and processes '
+    'are asked for means and gradients of their own'))

@@ -1669,3 +1669,44 @@ def my_prefix_weights(logprobs, sampler_logprobs, mask, cap):
     real, n = weights*mask, mask.sum(0)
     share = real.sum(0)**2/(real**2).sum(0)/n
     return weights, torch.where(n > 0, share, 0)
+
+# %% wrong ask_six_logs: run A is not `rounding`: rounding leaves a gap that is small
+answer = ('rounding', 'old responses', 'whitening', 'temperature', 'means', 'old weights')
+
+# %% wrong ask_six_logs: run A is not `old weights`: a sampler that gets no new weights falls further
+answer = ('old weights', 'old responses', 'whitening', 'rounding', 'means', 'temperature')
+
+# %% wrong ask_six_logs: run B is not `old weights`
+answer = ('temperature', 'old weights', 'whitening', 'rounding', 'means', 'old responses')
+
+# %% wrong ask_six_logs: run C is not `means`: a mean of the two mean losses makes another gradient
+answer = ('temperature', 'old responses', 'means', 'rounding', 'whitening', 'old weights')
+
+# %% wrong ask_six_logs: run D is not `temperature`
+answer = ('temperature', 'old responses', 'whitening', 'temperature', 'means', 'old weights')
+
+# %% wrong ask_six_logs: run F is not `rounding`: rounding leaves a gap that is small and stays
+answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means', 'rounding')
+
+# %% wrong ask_six_logs: run E is not `whitening`: where each process whitens by itself
+answer = ('temperature', 'old responses', 'whitening', 'rounding', 'whitening', 'old weights')
+
+# %% wrong ask_six_logs: run B: `clipping` is none of
+answer = ('temperature', 'clipping', 'whitening', 'rounding', 'means', 'old weights')
+
+# %% wrong ask_six_logs: run A: `1` is none of
+answer = (1, 2, 3, 4, 5, 6)
+
+# %% wrong ask_six_logs: dots
+answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means', ...)
+
+# %% right ask_six_logs
+answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means', 'old weights')
+
+# %% right ask_six_logs
+answer = ('Temperature', 'old_responses', ' whitening ', 'ROUNDING', 'Means', 'old_weights')
+
+# %% right ask_six_logs
+faults = {'A': 'temperature', 'D': 'rounding', 'F': 'old weights', 'B': 'old responses'}
+faults |= {'C': 'whitening', 'E': 'means'}
+answer = tuple(faults[run] for run in 'ABCDEF')
