@@ -135,9 +135,9 @@ def check_gap(
     gap: float,  # mean |log start − log sampler| of a batch, in nats
     max_gap: float,
 ):
-    "Raise ValueError if the gap is larger."
-    if gap > max_gap:
-        raise ValueError(f'sampler and policy are {gap:.3g} nats a token apart, more than max_gap '
+    "Raise ValueError if the gap is larger, or NaN."
+    if not gap <= max_gap:
+        raise ValueError(f'sampler and policy are {gap:.3g} nats a token apart, not within max_gap '
                          f'{max_gap:g}: does the sampler have old weights, other position ids, '
                          'another temperature or mask? Nothing was learnt from this batch')
 
@@ -154,6 +154,8 @@ class CorrectedTrainer(RLHFTrainer):
         cap: float | None = 2.0,  # of the importance weights; None: they are all 1
         max_gap: float = math.inf,  # of the mean |gap|, in nats
     ):
+        if not max_gap > 0:
+            raise ValueError(f'max_gap {max_gap} must be above 0')
         super().__init__(agent, ref_model, config)
         self.cap, self.max_gap = cap, max_gap
 

@@ -121,7 +121,18 @@ def test_a_batch_that_is_too_far_away_is_refused_before_anything_is_learnt():
     model = decided_gpt2(eos=2)
     before = copy.deepcopy(model.state_dict())
     trainer = CorrectedTrainer(Agent(model), copy.deepcopy(model), CONFIG, max_gap=0.49)
-    with pytest.raises(ValueError, match='0.5 nats a token apart, more than max_gap 0.49.*old'):
+    with pytest.raises(ValueError, match='0.5 nats a token apart, not within max_gap 0.49.*old'):
         trainer.update(old, torch.randn(6, 5)*old.response_mask)
     assert not trainer.optimizer.state
     assert all(x.equal(before[name]) for name, x in model.state_dict().items())
+
+
+def test_a_log_prob_that_is_no_number_is_refused_before_a_step():
+    new = rollout_of(decided_gpt2(eos=2))
+    logprobs = new.logprobs.clone()
+    logprobs[0, 0] = math.nan
+    with pytest.raises(ValueError, match='nan nats a token apart'):
+        learnt(CorrectedTrainer, replace(new, logprobs=logprobs))
+    for max_gap in (0, -1.0, math.nan):
+        with pytest.raises(ValueError, match='above 0'):
+            learnt(CorrectedTrainer, new, max_gap=max_gap)

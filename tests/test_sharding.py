@@ -456,10 +456,12 @@ def test_a_copy_is_never_whole_in_one_process(tmp_path):
         assert tied
 
 
-@pytest.mark.parametrize('n, copies', [(2, 5), (8, 3.5)])
-def test_what_is_split_needs_less_memory(n, copies):
+@pytest.mark.parametrize('n, copies, in_16_bits', [(2, 5, 4), (8, 3.5, 2.5)])
+def test_what_is_split_needs_less_memory(n, copies, in_16_bits):
     with mock.patch.object(inputs, 'n_processes', return_value=n):
         assert inputs.copies_of_weights(RunConfig(), MethodConfig(shard=True)) == copies
+        rounded = MethodConfig(shard=True, bf16=True)
+        assert inputs.copies_of_weights(RunConfig(), rounded) == in_16_bits
         assert inputs.copies_of_weights(RunConfig(), MethodConfig()) == 6
 
 
@@ -518,3 +520,19 @@ def test_a_whole_run_that_is_split_from_here_on_keeps_its_models(small_files, tm
     assert types_in(folder/'sft') == {torch.float32}
     end_well(start('--resume', folder, '--updates', '2', '--shard'))
     assert len(metrics(folder)) == 2 and types_in(folder) == {torch.float32}
+
+
+def test_a_whole_run_from_weights_of_16_bits_keeps_its_models_too(rounded_run, tmp_path):
+    "They are loaded in 32 bits, and so they stay, whatever 16 bits could hold."
+    folder = tmp_path/'run'
+    run_well(*BRIEF, '--bf16', '--sft', rounded_run/'sft', '--updates', '1', '--out', folder)
+    end_well(start('--resume', folder, '--updates', '2', '--shard'))
+    assert len(metrics(folder)) == 2 and types_in(folder) == {torch.float32}
+
+
+def test_models_that_do_not_compute_in_16_bits_are_refused():
+    with pytest.raises(ValueError, match='XGLM.* does not compute .* leave --bf16 out') as refusal:
+        inputs.try_16_bits(ARCHITECTURES['XGLM']())
+    assert '\n' not in str(refusal.value)
+    for name in ('Llama', 'GPT-2'):
+        inputs.try_16_bits(ARCHITECTURES[name]())

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Iterable
 
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -85,7 +86,7 @@ from rlhf_nbdev.tools.files import (
     write_whole,
 )
 from ..tools.machine import keep_every_letter, saying_what_takes_less
-from ..tools.models import eos_ids, is_rounded, load_model, pad_id, round_weights
+from ..tools.models import eos_ids, load_model, pad_id, round_weights
 from rlhf_nbdev.tools.processes import (
     ProcessLost,
     is_first_to_end,
@@ -99,6 +100,7 @@ from rlhf_nbdev.tools.processes import (
     tells_of_loss,
     wait_for_all,
 )
+from ..tools.reading import reading_way
 from rlhf_nbdev.train import (
     NotFinite,
     draw_curves,
@@ -220,10 +222,13 @@ def keeps_16_bits(
 def round_models(
     policy,  # its learner is a copy; the reference is copied from it
     reward: RewardModel | FunctionReward,
+    config: MethodConfig,
 ):
     "Keep their weights in 16 bits, but for the head that makes a score."
     round_weights(policy)
     if isinstance(reward, RewardModel):
+        # found now: later it would take another copy in float32
+        reading_way(reward.trunk, config.prompt_length + config.response_length)
         round_weights(reward.trunk)
 
 # %% ../../nbs/run/command.ipynb #726e1cb5
@@ -341,13 +346,14 @@ def begin_run(
         if run.chat:
             add_seeded_lora(model, config.seed)
         if keeps_16_bits(config):
-            round_models(model, reward)
+            round_models(model, reward, config)
         trainer = begin_step_three(model, reward, prompts, config)
         pairs = pairs_to_learn(config, inputs, trainer, reward)
     if isinstance(reward, FunctionReward):
         reward_figures |= {'mean': reward.mean.item(), 'std': reward.std.item()}
     if is_main():
         if keeps_16_bits(config):
+            (folder/'sft'/'model.safetensors.index.json').unlink(missing_ok=True)
             model.save_pretrained(folder/'sft')  # as it is now
         keep_what_is_read(folder, tokenizer, reward, pairs)
     save_checkpoint(folder/'checkpoint.safetensors', trainer, 0,
@@ -523,13 +529,14 @@ def load_step_three(
 ) -> tuple:  # the trainer; a `RewardModel`, `FunctionReward` or `AnswerReward`
     "Trainer and reward as `begin_run` left them."
     model, tokenizer = load_model(str(folder/'sft'))
+    stored = json.loads((folder/'sft'/'config.json').read_text(encoding='utf-8'))
     policy = model.to(run.device)
     if run.chat:
         add_seeded_lora(policy, config.seed)
     pairs = load_file(folder/'pairs.safetensors') if config.method == 'dpo' else None
     reward = load_reward(folder/'reward_model', run, tokenizer)
-    if keeps_16_bits(config) and is_rounded(policy):  # not if it was begun otherwise
-        round_models(policy, reward)
+    if keeps_16_bits(config) and stored.get('dtype') == 'bfloat16':  # it was begun so
+        round_models(policy, reward, config)
     trainer = make_trainer(Agent(policy), shared_copy(policy), config, pairs)
     return trainer, reward
 
@@ -716,10 +723,14 @@ def evaluate_run(
 ) -> tuple[dict[str, pd.DataFrame], dict]:  # as of `evaluate`
     "Have the models of all steps answer held-out prompts."
     held_out = inputs.data['held_out']
-    if keeps_16_bits(config):
+    if config.shard:
+        trainer.learner = trainer.optimizer = None  # the room is needed
+        gc.collect()
+    reference = Agent(trainer.ref_model)
+    if trainer.agent.model.dtype == torch.bfloat16:
         round_weights(inputs.base.model)
     inputs.base.to(run.device)  # until now it has waited on the CPU
-    agents = dict(zip(STEPS, (inputs.base, Agent(trainer.ref_model), trainer.agent)))
+    agents = dict(zip(STEPS, (inputs.base, reference, trainer.agent)))
     others = reward_model, trainer.ref_model, inputs.judge, config
     if run.chat:
         return evaluate_answers(agents, held_out, *others)

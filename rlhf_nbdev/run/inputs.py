@@ -9,9 +9,10 @@ __all__ = ['require_writable', 'weight_bytes', 'require_disk', 'step_memory', 'r
            'import_module_of', 'import_function', 'FunctionReward', 'scale_function', 'distinct_texts', 'say_found',
            'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'find_judge', 'RunInputs',
            'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward', 'first_line',
-           'try_steps', 'require_room', 'mention_learning_rate', 'copies_of_weights', 'load_inputs']
+           'try_16_bits', 'try_steps', 'require_room', 'mention_learning_rate', 'copies_of_weights', 'load_inputs']
 
 # %% ../../nbs/run/inputs.ipynb #b8e19b44
+import copy
 import importlib
 import inspect
 import json
@@ -65,8 +66,9 @@ from rlhf_nbdev.run.stages import (
 )
 from ..sft import Demonstrations, sft_batch_loss
 from ..tools.files import digest, printable
-from ..tools.models import context_length, load_model
+from ..tools.models import autocast, context_length, load_model, round_weights
 from ..tools.processes import from_all, n_processes, own_part
+from ..tools.reading import score_responses
 from ..tools.rows import left_out_in_words
 from ..tools.tokens import row_texts
 from ..train import prompt_batches, sample_responses
@@ -512,6 +514,24 @@ def first_line(
     text = ' '.join(str(error).split())
     return printable(f'{type(error).__name__}: {text} ({place.filename}, line {place.lineno})')
 
+# %% ../../nbs/run/inputs.ipynb #16b00021
+def try_16_bits(
+    model,  # the policy
+):
+    "Raise ValueError unless it computes with weights of 16 bits and the buffers that it has."
+    rounded = copy.deepcopy(model)
+    round_weights(rounded)
+    tokens = torch.arange(12, device=model.device).view(2, 6)
+    mask = torch.ones_like(tokens)
+    mask[0, :2] = 0
+    try:
+        with torch.no_grad(), autocast(model.device):
+            score_responses(rounded, tokens, mask, 3, 1.0)
+            Agent(rounded).generate(tokens, mask, 2)
+    except RuntimeError as error:
+        raise ValueError(f'{type(model).__name__} does not compute with weights of 16 bits: leave '
+                         f'--bf16 out ({first_line(error)})') from None
+
 # %% ../../nbs/run/inputs.ipynb #a3394915
 def try_steps(
     run: RunConfig,
@@ -522,6 +542,8 @@ def try_steps(
     model, tokenizer = inputs.base.model, inputs.tokenizer
     policy = Agent(read_fine_tuned(run, tokenizer)) if run.sft else inputs.base
     check_lengths(policy.model, policy.model, config)
+    if config.shard and config.bf16:
+        try_16_bits(policy.model)
     reward = find_reward(run, config, policy.model, tokenizer)
     try:
         try_response(policy, inputs.data['train'], config, reward)
@@ -573,14 +595,16 @@ def copies_of_weights(
     run: RunConfig,
     config: RLHFConfig,
 ) -> float:
-    "How many times the memory of the weights a process holds in step three, in float32."
+    "How many times the memory of the weights in float32 a process holds, at the least."
     if run.chat:
         return 2  # with LoRA most weights do not learn, and are shared
     whole = 3  # policy, reference and reward model
     learns = 4  # weights, gradients and two averages
+    if config.shard and config.bf16:
+        # step two has two models in float32; step three one, for a trial, and three of 16 bits
+        return max(2 + learns/n_processes(), 1 + whole/2)
     if config.shard:
-        bits = 16 if config.bf16 else 32
-        return whole*bits/32 + learns/n_processes()
+        return whole + learns/n_processes()
     return whole + learns - 1  # the policy itself learns
 
 

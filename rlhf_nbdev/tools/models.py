@@ -8,8 +8,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/tools/models.html.md"""
 __all__ = ['knock_at_hub', 'check_hub', 'reading_model', 'check_layers', 'read_config', 'load_weights', 'find_model', 'is_local',
            'load_tokenizer', 'as_list', 'align_tokens', 'load_model', 'check_shapes', 'load_tensors', 'check_token_ids',
            'check_generation', 'eos_ids', 'pad_id', 'context_length', 'trunk_of', 'padded_linear', 'output_logits',
-           'has_fast_bfloat16', 'autocast', 'float32_head', 'round_weights', 'is_rounded', 'repeated_layers',
-           'recomputing']
+           'has_fast_bfloat16', 'autocast', 'float32_head', 'round_weights', 'repeated_layers', 'recomputing']
 
 # %% ../../nbs/tools/models.ipynb #340e8495
 import queue
@@ -442,13 +441,6 @@ def round_weights(
     "Keep its weights in bfloat16."
     for weight in network.parameters():
         weight.data = weight.data.bfloat16()
-
-# %% ../../nbs/tools/models.ipynb #16b00003
-def is_rounded(
-    network: nn.Module,
-) -> bool:
-    "Whether bfloat16 holds each of its weights as it is."
-    return all(weight.equal(weight.bfloat16().float()) for weight in network.parameters())
 
 # %% ../../nbs/tools/models.ipynb #3f70a102
 def repeated_layers(
