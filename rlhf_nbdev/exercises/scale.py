@@ -33,6 +33,7 @@ __all__ = ['PROCESS_WEIGHTS', 'EMPTY_PROCESSES', 'check_mean_of_processes', 'MOS
 
 # %% ../../nbs/exercises/scale.ipynb #8763607c
 import math
+import re
 from itertools import combinations
 
 import torch
@@ -1516,17 +1517,26 @@ SIGNS = {  # of each fault
 # %% ../../nbs/exercises/scale.ipynb #d6a60003
 LOGS = {  # of each run: its fault, and what the log shows
     'A': ('temperature', 'the gap is large at once, and stays so'),
-    'B': ('old responses', 'a quarter of the tokens is clipped or more, and the KL hardly rises'),
-    'C': ('whitening', 'the mean of the advantages is 0 in both processes'),
+    'B': ('old responses', 'a fifth of the tokens or more is clipped even in the last updates, '
+          'and the KL is about 3'),
+    'C': ('whitening', 'the mean of the advantages is 0 to rounding in both processes'),
     'D': ('rounding', 'the gap is small, and stays so'),
-    'E': ('means', 'the two means are not 0, as it should be, and only the gradient is another'),
+    'E': ('means', 'the two means differ from 0, as they should, and only the gradient is another'),
     'F': ('old weights', 'the gap grows from batch to batch'),
 }
 
 # %% ../../nbs/exercises/scale.ipynb #d6a60004
-def judge_six_logs(A, B, C, D, E, F):
-    for (run, (fault, shown)), said in zip(LOGS.items(), (A, B, C, D, E, F)):
-        name = str(said).strip().lower().replace('_', ' ')
+def judge_six_logs(*answers, **named):
+    if len(answers) == 1 and isinstance(answers[0], (list, tuple)):
+        answers, = answers
+    said_of = dict(zip(LOGS, answers)) | named
+    for run in said_of:
+        assert run in LOGS, f'there is no run `{run}`: they are A to F'
+    for run, (fault, shown) in LOGS.items():
+        assert run in said_of, f'run {run} has no answer yet'
+        said = said_of[run]
+        assert isinstance(said, str), f'run {run}: write its name in quotes, {", ".join(SIGNS)}'
+        name = re.sub(r'[\s_-]+', ' ', said).strip(' \'"`.').lower()
         assert name in SIGNS, f'run {run}: `{said}` is none of {", ".join(SIGNS)}'
         assert name == fault, f'run {run} is not `{name}`: {SIGNS[name]}. In this log {shown}'
 

@@ -1694,8 +1694,15 @@ answer = ('temperature', 'old responses', 'whitening', 'rounding', 'whitening', 
 # %% wrong ask_six_logs: run B: `clipping` is none of
 answer = ('temperature', 'clipping', 'whitening', 'rounding', 'means', 'old weights')
 
-# %% wrong ask_six_logs: run A: `1` is none of
+# %% wrong ask_six_logs: run A: write its name in quotes
 answer = (1, 2, 3, 4, 5, 6)
+
+# %% wrong ask_six_logs: run F has no answer yet
+answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means')
+
+# %% wrong ask_six_logs: write its name in quotes
+rounding = object()
+answer = ('temperature', 'old responses', 'whitening', rounding, 'means', 'old weights')
 
 # %% wrong ask_six_logs: dots
 answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means', ...)
@@ -1704,7 +1711,10 @@ answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means', ...)
 answer = ('temperature', 'old responses', 'whitening', 'rounding', 'means', 'old weights')
 
 # %% right ask_six_logs
-answer = ('Temperature', 'old_responses', ' whitening ', 'ROUNDING', 'Means', 'old_weights')
+answer = ('Temperature', 'old_responses', ' whitening ', 'ROUNDING', 'Means.', '`old-weights`')
+
+# %% right ask_six_logs
+answer = (['temperature', 'old responses', 'whitening', 'rounding', 'means', 'old weights'],)
 
 # %% right ask_six_logs
 faults = {'A': 'temperature', 'D': 'rounding', 'F': 'old weights', 'B': 'old responses'}
