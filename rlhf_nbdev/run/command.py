@@ -6,7 +6,7 @@ Docs: https://rlhf-nbdev.github.io/rlhf_nbdev/run/command.html.md"""
 
 # %% auto #0
 __all__ = ['new_run_dir', 'setting_types', 'has_type', 'check_settings', 'as_configs', 'spare_memory', 'keep_step_one',
-           'keeps_16_bits', 'round_models', 'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward',
+           'round_models', 'begin_step_three', 'digest_inputs', 'pairs_to_learn', 'find_or_fit_reward',
            'keep_what_is_read', 'begin_run', 'RunLog', 'collapse_reason', 'end_reason', 'record_updates',
            'keep_evidence', 'explain_failure', 'run_ppo', 'load_reward', 'load_step_three', 'check_inputs',
            'announce_early_end', 'save_policy', 'finish_ppo', 'settings_of_checkpoint', 'settings_of_config',
@@ -63,6 +63,7 @@ from rlhf_nbdev.run.inputs import (
     FunctionReward,
     RunInputs,
     find_reward,
+    keeps_16_bits,
     load_inputs,
     scale_function,
 )
@@ -212,13 +213,6 @@ def keep_step_one(
     return model, figures
 
 # %% ../../nbs/run/command.ipynb #16b00012
-def keeps_16_bits(
-    config: MethodConfig,
-) -> bool:
-    "Whether models that do not learn have weights of 16 bits."
-    return config.shard and config.bf16
-
-
 def round_models(
     policy,  # its learner is a copy; the reference is copied from it
     reward: RewardModel | FunctionReward,
@@ -721,7 +715,7 @@ def evaluate_run(
     trainer: RLHFTrainer,
     reward_model: RewardModel,
 ) -> tuple[dict[str, pd.DataFrame], dict]:  # as of `evaluate`
-    "Have the models of all steps answer held-out prompts."
+    "Have the models of all steps answer held-out prompts. A split trainer learns no more."
     held_out = inputs.data['held_out']
     if config.shard:
         trainer.learner = trainer.optimizer = None  # the room is needed

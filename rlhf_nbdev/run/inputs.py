@@ -9,7 +9,8 @@ __all__ = ['require_writable', 'weight_bytes', 'require_disk', 'step_memory', 'r
            'import_module_of', 'import_function', 'FunctionReward', 'scale_function', 'distinct_texts', 'say_found',
            'fitting_prompts', 'own_prompts', 'review_prompts', 'prompt_sets', 'find_judge', 'RunInputs',
            'find_teachers', 'try_response', 'try_demonstrations', 'try_comparisons', 'find_reward', 'first_line',
-           'try_16_bits', 'try_steps', 'require_room', 'mention_learning_rate', 'copies_of_weights', 'load_inputs']
+           'keeps_16_bits', 'try_16_bits', 'try_steps', 'require_room', 'mention_learning_rate', 'copies_of_weights',
+           'load_inputs']
 
 # %% ../../nbs/run/inputs.ipynb #b8e19b44
 import copy
@@ -514,6 +515,13 @@ def first_line(
     text = ' '.join(str(error).split())
     return printable(f'{type(error).__name__}: {text} ({place.filename}, line {place.lineno})')
 
+# %% ../../nbs/run/inputs.ipynb #16b00023
+def keeps_16_bits(
+    config: RLHFConfig,
+) -> bool:
+    "Whether models that do not learn have weights of 16 bits."
+    return config.shard and config.bf16
+
 # %% ../../nbs/run/inputs.ipynb #16b00021
 def try_16_bits(
     model,  # the policy
@@ -528,6 +536,8 @@ def try_16_bits(
         with torch.no_grad(), autocast(model.device):
             score_responses(rounded, tokens, mask, 3, 1.0)
             Agent(rounded).generate(tokens, mask, 2)
+    except torch.OutOfMemoryError:  # a RuntimeError, too
+        raise
     except RuntimeError as error:
         raise ValueError(f'{type(model).__name__} does not compute with weights of 16 bits: leave '
                          f'--bf16 out ({first_line(error)})') from None
@@ -542,7 +552,7 @@ def try_steps(
     model, tokenizer = inputs.base.model, inputs.tokenizer
     policy = Agent(read_fine_tuned(run, tokenizer)) if run.sft else inputs.base
     check_lengths(policy.model, policy.model, config)
-    if config.shard and config.bf16:
+    if keeps_16_bits(config):
         try_16_bits(policy.model)
     reward = find_reward(run, config, policy.model, tokenizer)
     try:
@@ -600,7 +610,7 @@ def copies_of_weights(
         return 2  # with LoRA most weights do not learn, and are shared
     whole = 3  # policy, reference and reward model
     learns = 4  # weights, gradients and two averages
-    if config.shard and config.bf16:
+    if keeps_16_bits(config):
         # step two has two models in float32; step three one, for a trial, and three of 16 bits
         return max(2 + learns/n_processes(), 1 + whole/2)
     if config.shard:
